@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 WORKERS = 2
-PATHS = re.compile(r'[^\s"\'(]*(?:/home/|/root/|/tmp/|/Users/|site-packages)[^\s"\')]*')
+PATHS = re.compile(r'[^\s"\'(]*(?:/(?:home|root|tmp|work|Users)/|site-packages)[^\s"\')]*')
 LIMIT = {'notebook': 300, 'study': 600, 'tool': 120}  # seconds
 
 

@@ -7,13 +7,13 @@ __all__ = ['USER_ERRORS', 'STUDIES', 'CommandError', 'is_user_error', 'Commands'
            'notebook_defaults', 'find_notebook', 'resolve', 'check_data', 'differences', 'relative_to', 'execute',
            'finished', 'show', 'main', 'run', 'run_study', 'datasets', 'prepare', 'reports', 'export']
 
-# %% ../nbs/13_cli.ipynb #18d3ef91
+# %% ../nbs/13_cli.ipynb #d438e71d
 import ast, contextlib, json, re, shutil, sys
 from importlib import import_module
 from pathlib import Path
 import click, yaml
 
-# %% ../nbs/13_cli.ipynb #efe9b597
+# %% ../nbs/13_cli.ipynb #b892ca74
 class CommandError(click.ClickException):
     "A mistake in what was asked for: one line on the terminal."
     def __init__(self, message, exit_code=2):
@@ -33,12 +33,13 @@ def is_user_error(
 class Commands(click.Group):
     "Commands whose user errors are one line."
     def invoke(self, ctx):
+        "Run a command; a user error becomes a `CommandError`."
         try: return super().invoke(ctx)
         except Exception as e:
             if is_user_error(e): raise CommandError(str(e)) from e
             raise
 
-# %% ../nbs/13_cli.ipynb #7070e081
+# %% ../nbs/13_cli.ipynb #d2e3012c
 STUDIES = {'static_learning': 'StaticLearning', 'dynamic_finetuning': 'DynamicFinetuning'}   # notebook and module → dataclass
 
 class Yaml(yaml.SafeLoader):
@@ -63,7 +64,7 @@ def read_recipe(
     if not isinstance(recipe, dict): raise CommandError(f'{path}: a recipe is a list of "name: value" lines, this is a {type(recipe).__name__}')
     return recipe
 
-# %% ../nbs/13_cli.ipynb #aae2927e
+# %% ../nbs/13_cli.ipynb #ab104c00
 def notebook_defaults(
     path: str | Path # of a study notebook
 ) -> dict: # name → value
@@ -80,7 +81,7 @@ def notebook_defaults(
             raise CommandError(f'{path}: a parameter is no plain literal (line {node.lineno} of its cell)') from e
     return defaults
 
-# %% ../nbs/13_cli.ipynb #93aa4352
+# %% ../nbs/13_cli.ipynb #213d27f2
 def find_notebook(
     study: str # one of STUDIES
 ) -> Path: # of its notebook
@@ -92,7 +93,7 @@ def find_notebook(
         if (path := root/'nbs'/'studies'/f'{study}.ipynb').exists(): return path
     raise CommandError(f'{study}.ipynb not found in nbs/studies of {" or ".join(map(str, dict.fromkeys(roots)))}; run this inside a checkout')
 
-# %% ../nbs/13_cli.ipynb #29997c72
+# %% ../nbs/13_cli.ipynb #5ca74d95
 def resolve(
     study: str, # one of STUDIES
     notebook: str | Path, # its notebook
@@ -119,7 +120,7 @@ def differences(
     missing = '(absent)'
     return [f'{k}: {old.get(k, missing)} → {new.get(k, missing)}' for k in sorted(old | new) if old.get(k, missing) != new.get(k, missing)]
 
-# %% ../nbs/13_cli.ipynb #c014a2c8
+# %% ../nbs/13_cli.ipynb #c8fbf007
 def relative_to(
     path: str | Path, # absolute, or relative to the current folder
     root: Path # a folder
@@ -140,12 +141,13 @@ def execute(
         Path(out).mkdir(parents=True, exist_ok=True)
         try: papermill.execute_notebook(
             str(relative_to(notebook, root)), f'{out}/report.ipynb', given | {'out': str(out)}, kernel_name='python3', language='python', cwd='.',
-            progress_bar=False, stderr_file=sys.stderr, extra_arguments=['--IPKernelApp.log_level=ERROR'])
+            progress_bar=False, stderr_file=sys.stderr, extra_arguments=['--IPKernelApp.log_level=CRITICAL'])
         except papermill.PapermillExecutionError as e:
             raise CommandError(f'the study stopped with {e.ename}: {e.evalue}\n  traceback in {out}/report.ipynb; '
                                'the same command resumes from the last checkpoint', exit_code=1) from e
+        except KeyboardInterrupt: raise CommandError('interrupted; the same command resumes from the last checkpoint', exit_code=130) from None
 
-# %% ../nbs/13_cli.ipynb #2bb85c4e
+# %% ../nbs/13_cli.ipynb #8154a6cb
 def finished(
     out: Path, # folder of the report
     parameters: dict # asked for
@@ -168,7 +170,7 @@ def show(
     page = out/'report.html'
     click.echo(f"report: {page if page.exists() else out/'report.ipynb'}")
 
-# %% ../nbs/13_cli.ipynb #d5e9621b
+# %% ../nbs/13_cli.ipynb #bb624dcd
 @click.group(cls=Commands, context_settings=dict(help_option_names=['-h', '--help']))
 @click.version_option(package_name='vdistill')
 def main():
@@ -195,7 +197,7 @@ def run(study, pairs, recipe, out, force):
         return show(relative_to(root/out, Path.cwd()), results)
     run_study(notebook, root, out, given, force)
 
-# %% ../nbs/13_cli.ipynb #12302468
+# %% ../nbs/13_cli.ipynb #bb2d4f2e
 def run_study(
     notebook: Path, # of the study
     root: Path, # of the project
@@ -214,7 +216,7 @@ def run_study(
     report_html(root/out/'report.ipynb')
     show(relative_to(root/out, Path.cwd()), results)
 
-# %% ../nbs/13_cli.ipynb #b31b4b47
+# %% ../nbs/13_cli.ipynb #18359ece
 @main.command()
 def datasets():
     "List the data sets: what is there, what is missing."
@@ -232,7 +234,7 @@ def prepare(name, size, fold, seed):
     from vdistill.datasets import prepare
     click.echo(prepare(name, size=size, fold=fold, seed=seed))
 
-# %% ../nbs/13_cli.ipynb #98b6fbe8
+# %% ../nbs/13_cli.ipynb #38e5c16c
 @main.command()
 @click.argument('root', default=None, required=False, type=click.Path())
 def reports(root):

@@ -9,7 +9,7 @@ __all__ = ['STYLE', 'CSS', 'ReportError', 'jsonable', 'git_state', 'device_name'
            'clip_sheet', 'rescale', 'caption', 'grid', 'write_gif', 'write_mp4', 'distilled_clips', 'export', 'page',
            'link_pictures', 'report_html', 'find_reports', 'thumbnail', 'report_entry', 'report_index']
 
-# %% ../nbs/12_reports.ipynb #fe967c62
+# %% ../nbs/12_reports.ipynb #fb4b3153
 import base64, html, io, json, math, os, platform, re, subprocess
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -25,7 +25,7 @@ import vdistill
 from .clips import denormalise
 from .memory import load_memory
 
-# %% ../nbs/12_reports.ipynb #c8800871
+# %% ../nbs/12_reports.ipynb #0db5c2d5
 class ReportError(Exception):
     "Results that cannot be written or read, or a report that cannot be made; the text says which."
 
@@ -42,7 +42,7 @@ def jsonable(
     if isinstance(value, (list, tuple)): return [jsonable(v, f'{where}[{i}]') for i, v in enumerate(value)]
     raise ReportError(f'{where}: a {type(value).__name__} cannot be written as JSON')
 
-# %% ../nbs/12_reports.ipynb #4ef3fc22
+# %% ../nbs/12_reports.ipynb #746b1ffd
 def git_state(
     folder: str | Path # root of the project
 ) -> dict: # 'commit': str or None outside git; 'modified': whether code or notebooks differ from it
@@ -55,7 +55,7 @@ def git_state(
     except OSError: commit = None   # git is not installed
     return dict(commit=commit, modified=bool(commit and git('status', '--porcelain', '--', 'vdistill', 'nbs')))
 
-# %% ../nbs/12_reports.ipynb #b86d053e
+# %% ../nbs/12_reports.ipynb #a98c1c02
 def device_name(
     device: str = None # 'cpu' or 'cuda...'; None: the GPU if there is one
 ) -> str: # such as 'NVIDIA H100' or the processor's name
@@ -74,7 +74,7 @@ def environment(
                 device=device_name(device), threads=torch.get_num_threads(), platform=platform.platform(),
                 **git_state(Path(vdistill.__file__).parent.parent))
 
-# %% ../nbs/12_reports.ipynb #06e34bac
+# %% ../nbs/12_reports.ipynb #bbec1ea7
 def write_results(
     folder: str | Path, # of the report; made if absent
     study: str, # its name
@@ -95,7 +95,7 @@ def write_results(
     os.replace(part, path)
     return path
 
-# %% ../nbs/12_reports.ipynb #5e32d8a7
+# %% ../nbs/12_reports.ipynb #4cfaedf7
 def read_results(
     folder: str | Path # of the report
 ) -> dict: # as `write_results` wrote them
@@ -110,7 +110,7 @@ def read_results(
     if missing: raise ReportError(f"{path}: {', '.join(missing)} missing; not the results of a study")
     return results
 
-# %% ../nbs/12_reports.ipynb #1c32a647
+# %% ../nbs/12_reports.ipynb #07486a4b
 def percent(
     spread: dict, # 'mean' and 'std' as fractions; either may be None
 ) -> str: # such as '47.2 ± 1.3'
@@ -132,7 +132,7 @@ def methods_table(
     table = pd.DataFrame(rows).fillna('–')
     return table[[c for c in table if c in ('method', 'bytes', 'accuracy %') or (table[c] != '–').any()]]   # no empty columns
 
-# %% ../nbs/12_reports.ipynb #035bc268
+# %% ../nbs/12_reports.ipynb #4600ae4d
 def markdown_table(
     frame: pd.DataFrame # whose first column is text, the others numbers as text
 ) -> str: # lines of one width
@@ -143,7 +143,7 @@ def markdown_table(
     rule = '|' + '|'.join('-' * (w + 2) if i == 0 else '-' * (w + 1) + ':' for i, w in enumerate(wide)) + '|'
     return '\n'.join([lines[0], rule, *lines[1:]])
 
-# %% ../nbs/12_reports.ipynb #572d7d4e
+# %% ../nbs/12_reports.ipynb #2ac4e02b
 STYLE = {'figure.dpi': 80, 'savefig.dpi': 100, 'font.size': 9, 'axes.titlesize': 10, 'axes.spines.top': False, 'axes.spines.right': False,
          'axes.edgecolor': '.7', 'axes.axisbelow': True, 'grid.color': '.9', 'xtick.color': '.3', 'ytick.color': '.2', 'legend.frameon': False}
 
@@ -152,6 +152,7 @@ def style():
     "Draw in the style of the reports, without changing the caller's."
     with plt.rc_context(STYLE): yield
 
+# %% ../nbs/12_reports.ipynb #b402a843
 def save_figure(
     figure: plt.Figure, # to be written
     path: str | Path # .png; its folder is made
@@ -171,7 +172,7 @@ def show_figure(
     "Save a figure beside the report and show that very picture."
     display(DisplayImage(data=save_figure(figure, Path(folder)/name).read_bytes()))
 
-# %% ../nbs/12_reports.ipynb #6d55c366
+# %% ../nbs/12_reports.ipynb #fdeabc09
 def method_bars(axis, names, spreads):
     "Horizontal bars with whiskers and the mean as a number; a method that was not measured has none."
     mean, std = ([100 * ((s or {}).get(k) or 0) for s in spreads] for k in ('mean', 'std'))
@@ -183,7 +184,7 @@ def method_bars(axis, names, spreads):
     axis.grid(axis='x')
     if not axis.yaxis_inverted(): axis.invert_yaxis()   # the first method on top
 
-# %% ../nbs/12_reports.ipynb #2dc00457
+# %% ../nbs/12_reports.ipynb #0d1a4572
 def plot_methods(
     results: dict # as `read_results` gives them
 ) -> plt.Figure: # one panel for all classes, one for each group
@@ -202,7 +203,7 @@ def plot_methods(
     plt.close(figure)
     return figure
 
-# %% ../nbs/12_reports.ipynb #b3ff82aa
+# %% ../nbs/12_reports.ipynb #34d1d786
 def plot_per_class(
     results: dict # as `read_results` gives them
 ) -> plt.Figure: # methods down, classes across
@@ -222,7 +223,7 @@ def plot_per_class(
     plt.close(figure)
     return figure
 
-# %% ../nbs/12_reports.ipynb #09b7a8f7
+# %% ../nbs/12_reports.ipynb #60d7cdb0
 def log_frame(
     path: str | Path # log.jsonl
 ) -> pd.DataFrame: # a row a line
@@ -236,7 +237,7 @@ def log_frame(
             if i + 1 < len(lines): raise ReportError(f'{path}: line {i + 1} is not a JSON object') from None
     return pd.DataFrame(rows)
 
-# %% ../nbs/12_reports.ipynb #03d61d2e
+# %% ../nbs/12_reports.ipynb #67a9c8a2
 def draw_curves(axis, rows, name, by, factor):
     "One line a run, one colour a value of `by`, each named once; `rows` hold the column `name` at each 'step'."
     kinds = list(dict.fromkeys(rows[by])) if by else [None]
@@ -245,31 +246,33 @@ def draw_curves(axis, rows, name, by, factor):
         runs = part.groupby('seed') if 'seed' in part else [(0, part)]
         for i, (_, run) in enumerate(runs):
             run = run.sort_values('step')
-            axis.plot(run['step'], factor * run[name], color=colour, lw=1, alpha=.8, label=kind if i == 0 else None)
+            dots = 'o' if len(run) < 3 else None   # a line needs two points, and two make a poor one
+            axis.plot(run['step'], factor * run[name], color=colour, lw=1, marker=dots, ms=3, alpha=.8, label=kind if i == 0 else None)
 
-# %% ../nbs/12_reports.ipynb #f25f1fb5
+# %% ../nbs/12_reports.ipynb #16e65129
 def plot_log(
-    log: str | Path | pd.DataFrame, # log.jsonl or its rows: 'step', 'seed', columns named like loss, accuracy or score
+    log: str | Path | pd.DataFrame, # log.jsonl or its rows: 'step', 'seed'; losses, and accuracies or scores as fractions
     by: str = None # column whose values get a colour each; None: the first present of method, memory, run
 ) -> plt.Figure: # a panel a column
     "Loss and validation accuracy over the steps, a line a seed."
     rows = log if isinstance(log, pd.DataFrame) else log_frame(log)
     names = [c for word in ('loss', 'accuracy', 'score') for c in rows if word in str(c)]
     if not names or 'step' not in rows: raise ReportError('the log has no steps with a loss or an accuracy')
+    named = {'score': 'validation accuracy', 'val_accuracy': 'validation accuracy'}
     by = by or next((c for c in ('method', 'memory', 'run') if c in rows), None)
     with style():
         figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 2.7), squeeze=False, layout='constrained')
         for axis, name in zip(axes[0], names):
-            seen, accuracy = rows.dropna(subset=[name]), 'accuracy' in name
-            draw_curves(axis, seen, name, by, 100 if accuracy else 1)
-            axis.set(xlabel='step', ylabel=name.replace('_', ' ').replace('val ', 'validation ') + (' (%)' if accuracy else ''))
-            if not accuracy and len(seen) and (seen[name] > 0).all(): axis.set_yscale('log')
+            seen, share = rows.dropna(subset=[name]), 'loss' not in name
+            draw_curves(axis, seen, name, by, 100 if share else 1)
+            axis.set(xlabel='step', ylabel=f'{named.get(name, name)} (%)' if share else name)
+            if not share and len(seen) and (seen[name] > 0).all(): axis.set_yscale('log')
             axis.grid()
         if by: figure.legend(*axes[0][0].get_legend_handles_labels(), loc='outside right upper')
     plt.close(figure)
     return figure
 
-# %% ../nbs/12_reports.ipynb #12e0e4aa
+# %% ../nbs/12_reports.ipynb #8e1422df
 def mosaic(
     frames: torch.Tensor, # (rows, columns, C, H, W) uint8
     gap: int = 2 # white pixels between frames
@@ -278,7 +281,7 @@ def mosaic(
     padded = F.pad(frames.cpu(), (0, gap, 0, gap), value=255)
     return padded.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)[:-gap or None, :-gap or None].numpy()
 
-# %% ../nbs/12_reports.ipynb #c03a6feb
+# %% ../nbs/12_reports.ipynb #d0164bf4
 def contact_sheet(
     frames: torch.Tensor, # (rows, columns, C, H, W) uint8
     row_labels: list = None, # a text a row, at its left
@@ -303,7 +306,7 @@ def contact_sheet(
     plt.close(figure)
     return figure
 
-# %% ../nbs/12_reports.ipynb #571d3400
+# %% ../nbs/12_reports.ipynb #62fd4283
 def clip_sheet(
     clips: torch.Tensor, # (n, T, C, H, W) uint8
     labels: list = None, # a text a clip
@@ -312,7 +315,7 @@ def clip_sheet(
     "One row a clip, its frames from left to right."
     return contact_sheet(clips, labels, [f'{t}' for t in range(clips.shape[1])], **kwargs)
 
-# %% ../nbs/12_reports.ipynb #c68b0542
+# %% ../nbs/12_reports.ipynb #28c83758
 def rescale(
     frames: torch.Tensor, # (..., C, H, W) uint8
     scale: float # > 1: every pixel becomes a square; < 1: areas are averaged
@@ -335,7 +338,7 @@ def caption(
     ImageDraw.Draw(picture).text((width / 2, 7), text, fill='#333', font=font, anchor='mm')
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
-# %% ../nbs/12_reports.ipynb #5119eb7a
+# %% ../nbs/12_reports.ipynb #0297c0c6
 def grid(
     clips: torch.Tensor, # (n, T, C, H, W) uint8
     names: list = None, # a caption a clip
@@ -355,7 +358,7 @@ def grid(
     tiles = F.pad(torch.cat([clips, blank]), (gap, 0, gap, 0), value=255).unflatten(0, (-1, columns))
     return F.pad(tiles.permute(2, 3, 0, 4, 1, 5).flatten(4, 5).flatten(2, 3), (0, gap, 0, gap), value=255)
 
-# %% ../nbs/12_reports.ipynb #5ea614d1
+# %% ../nbs/12_reports.ipynb #a06e9ef0
 def write_gif(
     video: torch.Tensor, # (T, C, H, W) uint8
     path: str | Path, # of the file
@@ -368,7 +371,7 @@ def write_gif(
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=max(20, round(1000 / fps)), loop=0, optimize=True)
     return Path(path)
 
-# %% ../nbs/12_reports.ipynb #a092ddb9
+# %% ../nbs/12_reports.ipynb #360b0dc5
 def write_mp4(
     video: torch.Tensor, # (T, C, H, W) uint8
     path: str | Path, # of the file
@@ -386,7 +389,7 @@ def write_mp4(
         file.mux(stream.encode())
     return Path(path)
 
-# %% ../nbs/12_reports.ipynb #25cdf417
+# %% ../nbs/12_reports.ipynb #71a84817
 def distilled_clips(
     file: str | Path # a distilled set; any other file raises `MemoryFileError`
 ) -> tuple: # uint8 clips (slots, T, C, H, W) by class, a name a clip
@@ -397,7 +400,7 @@ def distilled_clips(
     clips = denormalise(memory.combinations()[:, 0][order], about['mean'], about['std'])
     return clips, [about['classes'][k] for k in memory.labels.cpu()[order].tolist()]
 
-# %% ../nbs/12_reports.ipynb #02478cd4
+# %% ../nbs/12_reports.ipynb #ecabe31a
 def export(
     file: str | Path, # a distilled set
     to: str = 'png', # 'png', 'gif' or 'mp4'
@@ -417,7 +420,7 @@ def export(
         return out
     return save_figure(clip_sheet(clips, names, scale=scale), out)
 
-# %% ../nbs/12_reports.ipynb #94698972
+# %% ../nbs/12_reports.ipynb #7bf00e27
 CSS = """body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:62rem;margin:2rem auto;padding:0 1rem}
 h1,h2,h3{line-height:1.2}a{color:#2a5d9f}img{max-width:100%}pre{background:#f6f6f6;padding:.5rem;overflow-x:auto;font-size:13px}
 table{border-collapse:collapse;font-size:13px}th,td{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right}
@@ -442,7 +445,7 @@ def link_pictures(
         return f'{match[1]}{quote(name)}"' if name else match[0]
     return re.sub(r'(src="\s*)data:image/png;base64,([^"]+)"', found, body)
 
-# %% ../nbs/12_reports.ipynb #1b435916
+# %% ../nbs/12_reports.ipynb #ddf42ea7
 def report_html(
     notebook: str | Path # an executed report.ipynb
 ) -> Path: # of the page beside it, .html
@@ -456,7 +459,7 @@ def report_html(
     path.write_text(page(title[1] if title else path.stem, link_pictures(body, path.parent)), encoding='utf-8')
     return path
 
-# %% ../nbs/12_reports.ipynb #c91f64a5
+# %% ../nbs/12_reports.ipynb #44c5fd9c
 def find_reports(
     root: str | Path # folder of the reports: STUDY/NAME/...
 ) -> list: # (folder, results or None, why there are none or None)
@@ -475,7 +478,7 @@ def thumbnail(
     names = sorted(p.name for p in folder.glob('*.png'))
     return next((n for word in ('method', 'accuracy', 'sheet', 'clips', '') for n in names if word in n), None)
 
-# %% ../nbs/12_reports.ipynb #1cbe9965
+# %% ../nbs/12_reports.ipynb #92978070
 def report_entry(
     root: Path, # that the links start from
     folder: Path, # of the report
@@ -495,7 +498,7 @@ def report_entry(
     image = f'<p><img src="{place}/{quote(picture)}" alt="figure of {name}" width="560"></p>' if picture else ''
     return f'<h2>{name}</h2>\n<p class="quiet">{html.escape(made)}</p>\n{table}\n{image}\n<p class="quiet">{links}</p>'
 
-# %% ../nbs/12_reports.ipynb #dd04d81c
+# %% ../nbs/12_reports.ipynb #e1ddb0ef
 def report_index(
     root: str | Path = 'reports' # folder of the reports
 ) -> Path: # of index.html
