@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['APPEARANCE', 'MOTION', 'OTHER_DIGITS', 'VIDEO_ENDINGS', 'KNOWN', 'N_CLASSES', 'DatasetError', 'project_root',
-           'data_root', 'cache_root', 'Digits', 'handwritten', 'torus_shift', 'cast', 'digit_clip', 'generate_digits',
-           'source_of', 'hold_out', 'Listing', 'list_hmdb', 'list_folder', 'dataset_names', 'defaults', 'groups',
-           'list_videos', 'Prepared', 'prepare', 'open_clips', 'Status', 'status']
+           'data_root', 'cache_root', 'Digits', 'handwritten', 'painted_at', 'cast', 'ways', 'digit_clip',
+           'generate_digits', 'source_of', 'hold_out', 'Listing', 'list_hmdb', 'list_folder', 'dataset_names',
+           'defaults', 'groups', 'list_videos', 'Prepared', 'prepare', 'open_clips', 'Status', 'status']
 
-# %% ../nbs/01_datasets.ipynb #95af2ece
+# %% ../nbs/01_datasets.ipynb #8d1f605a
 import colorsys, dataclasses, difflib, hashlib, json, os, re, shutil
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from .clips import Clips, cache_folder, decode, frame_cache, generator, write_video
 
-# %% ../nbs/01_datasets.ipynb #42ad8fb0
+# %% ../nbs/01_datasets.ipynb #8a947ae6
 class DatasetError(Exception):
     "A data set that cannot be used; the message says what is missing and what is allowed."
 
-# %% ../nbs/01_datasets.ipynb #fe9efc27
+# %% ../nbs/01_datasets.ipynb #6f3f68cd
 def project_root() -> Path:
     "The nearest folder upwards with a settings.ini, else the current one."
     here = Path.cwd()
@@ -36,7 +36,7 @@ def _shown(path):
     here = project_root()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
-# %% ../nbs/01_datasets.ipynb #33e1fda3
+# %% ../nbs/01_datasets.ipynb #8a9fa5a6
 def _root(path, variable, default):
     "`path`, else the environment's, else the default; relative ones below the project."
     return project_root()/Path(path or os.environ.get(variable) or default).expanduser()
@@ -53,41 +53,43 @@ def cache_root(
     "Where generated and cached data goes: VDISTILL_CACHE, by default data/cache."
     return _root(cache, "VDISTILL_CACHE", "data/cache")
 
-# %% ../nbs/01_datasets.ipynb #cf0b6eec
+# %% ../nbs/01_datasets.ipynb #cb3562c2
 APPEARANCE = {"digit_0": (0, 0.00), "digit_1": (1, 0.25), "digit_4": (4, 0.50), "digit_7": (7, 0.75)}  # digit, hue
-MOTION = {"move_right": (0, 1), "move_left": (0, -1), "move_up": (-1, 0), "move_down": (1, 0)}  # down, right
+MOTION = {"top_clockwise": (-90, 1), "top_counter": (-90, -1), "bottom_clockwise": (90, 1), "bottom_counter": (90, -1)}  # start in degrees, sense
 OTHER_DIGITS = (2, 3, 5, 6, 8, 9)  # of the motion classes
 
-# %% ../nbs/01_datasets.ipynb #1b4ee2ae
+# %% ../nbs/01_datasets.ipynb #e546689e
 @dataclass(frozen=True)
 class Digits:
     "What the generated set is made of. Ranges are uniform."
     train: int = 100  # clips a class
     val: int = 20  # clips a class
     test: int = 50  # clips a class
-    frames: int = 12  # of a video
+    frames: int = 8  # of a video, once around the circle
     size: int = 32  # side of a frame in pixels
-    digit: int = 20  # side of the digit in pixels
-    speed: tuple = (1.0, 1.6)  # pixels a frame
+    digit: tuple = (16.0, 20.0)  # side of the digit in pixels
+    radius: float = 6.0  # of the circle in pixels
+    centre: tuple = (-2.0, 2.0)  # of the circle, from the middle of the frame, in pixels down and right
+    ahead: tuple = (-20.0, 20.0)  # of the start, in degrees
     hue_jitter: float = 0.03  # an appearance class's hue varies by so much on either side
     saturation: tuple = (0.6, 0.9)  # of the tint of the appearance classes
     pale: tuple = (0.0, 0.2)  # saturation of the tint of the motion classes
     brightness: tuple = (0.85, 1.0)  # of the tint
-    ground: tuple = (0.1, 0.3)  # mean brightness of the background
-    contrast: float = 0.06  # standard deviation of the background before smoothing
+    ground: tuple = (0.08, 0.16)  # mean brightness of the background
+    contrast: float = 0.03  # standard deviation of the background before smoothing
     cells: int = 5  # the background is smooth noise with so many cells a side
     crf: int = 12  # quality of the video files
     seed: int = 0  # of everything drawn
 
     def __post_init__(self):
         if min(self.train, self.val, self.test, self.frames) < 1: raise DatasetError("train, val, test and frames must be at least 1")
-        if not 8 <= self.digit <= self.size or self.size % 2:
+        if not 8 <= min(self.digit) <= max(self.digit) <= self.size or self.size % 2:
             raise DatasetError(f"size must be even and digit between 8 and size: size={self.size}, digit={self.digit}")
 
     def key(self):  # the 1 is the version of the painting; changes to it change all files
         return hashlib.sha256(json.dumps([1, dataclasses.asdict(self)], sort_keys=True).encode()).hexdigest()[:10]
 
-# %% ../nbs/01_datasets.ipynb #55565961
+# %% ../nbs/01_datasets.ipynb #1561f7ef
 def handwritten(
     seed: int = 0,  # decides which image goes to which split
 ) -> dict:  # split -> digit -> float (n, 8, 8) in 0..1
@@ -102,19 +104,21 @@ def handwritten(
         for split, part in zip(parts, items.tensor_split(cuts)): parts[split][digit] = images[part]
     return parts
 
-# %% ../nbs/01_datasets.ipynb #2728a700
-def torus_shift(
-    picture: torch.Tensor,  # float (H, W)
-    down: float,  # pixels, any sign
-    right: float,  # pixels, any sign
-) -> torch.Tensor:  # float (H, W)
-    "Shift by fractions of a pixel; what leaves on one side comes in on the other."
-    y, x = int(down // 1), int(right // 1)
-    b, a = down - y, right - x
-    rows = (1 - b) * picture.roll(y, 0) + b * picture.roll(y + 1, 0)
-    return (1 - a) * rows.roll(x, 1) + a * rows.roll(x + 1, 1)
+# %% ../nbs/01_datasets.ipynb #58be705b
+def painted_at(
+    image: torch.Tensor,  # float (8, 8) in 0..1
+    size: int,  # side of the frame in pixels
+    side: float,  # side of the digit in pixels
+    down: float,  # of its middle from the middle of the frame, in pixels
+    right: float,  # likewise
+) -> torch.Tensor:  # float (size, size) in 0..1
+    "The digit's shape in an empty frame."
+    places = torch.arange(size) + 0.5 - size / 2
+    down, right = torch.meshgrid((places - down) * 2 / side, (places - right) * 2 / side, indexing="ij")
+    grid = torch.stack([right, down], -1)[None]  # grid_sample wants x before y
+    return F.grid_sample(image[None, None], grid, mode="bilinear", align_corners=False)[0, 0]
 
-# %% ../nbs/01_datasets.ipynb #3bbafb36
+# %% ../nbs/01_datasets.ipynb #45926849
 def _between(low_high, draw):
     "A uniform number of the range."
     low, high = low_high
@@ -129,21 +133,30 @@ def cast(
     spec: Digits,
     images: dict,  # digit -> float (n, 8, 8), of one split
     draw: torch.Generator,
-) -> tuple:  # image (8, 8), rgb (3,), velocity (down, right)
-    "Who plays in a clip of the class: an image of a digit, its tint and its velocity in pixels a frame."
+) -> tuple:  # image (8, 8), rgb (3,), way (start in degrees, sense)
+    "Who plays in a clip of the class: an image of a digit, its tint and its way."
     digit, hue = APPEARANCE.get(name) or (_pick(OTHER_DIGITS, draw), None)
     saturation = spec.pale if hue is None else spec.saturation
     hue = _between((0, 1), draw) if hue is None else (hue + _between((-spec.hue_jitter, spec.hue_jitter), draw)) % 1
     tint = colorsys.hsv_to_rgb(hue, _between(saturation, draw), _between(spec.brightness, draw))
-    direction = MOTION.get(name) or _pick(list(MOTION.values()), draw)
-    speed = _between(spec.speed, draw)
-    return _pick(images[digit], draw), torch.tensor(tint), (direction[0] * speed, direction[1] * speed)
+    return _pick(images[digit], draw), torch.tensor(tint), MOTION.get(name) or _pick(list(MOTION.values()), draw)
 
-# %% ../nbs/01_datasets.ipynb #3ed887b9
+# %% ../nbs/01_datasets.ipynb #2c804d58
 def _background(spec, draw):
     "Smooth coloured noise, (3, size, size)."
     noise = torch.randn(1, 3, spec.cells, spec.cells, generator=draw) * spec.contrast + _between(spec.ground, draw)
     return F.interpolate(noise, (spec.size, spec.size), mode="bicubic", align_corners=True)[0].clamp(0, 1)
+
+def ways(
+    way: tuple,  # start in degrees, sense
+    spec: Digits,
+    draw: torch.Generator,
+) -> torch.Tensor:  # (frames, 2), pixels down and right of the middle of the frame
+    "The places of a digit that goes once around the circle; angles grow clockwise, from the right."
+    start, sense = way
+    degrees = start + _between(spec.ahead, draw) + sense * 360 / spec.frames * torch.arange(spec.frames)
+    middle = torch.tensor([_between(spec.centre, draw), _between(spec.centre, draw)])
+    return middle + spec.radius * torch.stack([degrees.deg2rad().sin(), degrees.deg2rad().cos()], 1)
 
 def digit_clip(
     name: str,  # of the class
@@ -152,17 +165,13 @@ def digit_clip(
     draw: torch.Generator,
 ) -> torch.Tensor:  # uint8 (frames, 3, size, size)
     "One video of the class."
-    image, tint, velocity = cast(name, spec, images, draw)
-    large = F.interpolate(image[None, None], (spec.digit, spec.digit), mode="bicubic")[0, 0].clamp(0, 1)
-    room = spec.size - spec.digit
-    shape = F.pad(large, (0, room, 0, room))
-    start = _between((0, spec.size), draw), _between((0, spec.size), draw)
-    ground = _background(spec, draw)
-    shapes = torch.stack([torus_shift(shape, start[0] + t * velocity[0], start[1] + t * velocity[1]) for t in range(spec.frames)])
+    image, tint, way = cast(name, spec, images, draw)
+    side, ground = _between(spec.digit, draw), _background(spec, draw)
+    shapes = torch.stack([painted_at(image, spec.size, side, *place.tolist()) for place in ways(way, spec, draw)])
     frames = ground + shapes[:, None] * (tint[:, None, None] - ground)
     return (frames * 255).round().to(torch.uint8)
 
-# %% ../nbs/01_datasets.ipynb #00384b4b
+# %% ../nbs/01_datasets.ipynb #57784b67
 def generate_digits(
     spec: Digits,
     parent: str | Path,  # the set goes into a folder below it, named after the key of `spec`
@@ -184,7 +193,7 @@ def generate_digits(
         if not folder.exists(): raise
     return folder
 
-# %% ../nbs/01_datasets.ipynb #f14fe28f
+# %% ../nbs/01_datasets.ipynb #cf211003
 def source_of(
     video: str,  # path or name of the file
     name: str,  # of its class
@@ -196,7 +205,7 @@ def source_of(
     film, found, _ = stem.partition(f"_{name}_")
     return film if found and film else stem
 
-# %% ../nbs/01_datasets.ipynb #0f0f13ed
+# %% ../nbs/01_datasets.ipynb #2db3d3da
 def hold_out(
     videos: list,  # of one class
     sources: list,  # what each was cut from
@@ -213,7 +222,7 @@ def hold_out(
         if len(held) < low and len(held) + len(groups[source]) <= high: held += groups[source]
     return set(held)
 
-# %% ../nbs/01_datasets.ipynb #e78c97b9
+# %% ../nbs/01_datasets.ipynb #a3367af7
 VIDEO_ENDINGS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv"}
 
 def _videos_in(folder):
@@ -224,7 +233,7 @@ def _folders_in(folder):
     "Names of the folders in a folder."
     return sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 
-# %% ../nbs/01_datasets.ipynb #08a1b501
+# %% ../nbs/01_datasets.ipynb #66daf628
 @dataclass
 class Listing:
     "The videos of a data set, before any is opened."
@@ -248,7 +257,7 @@ def _listing(name, root, rows):
     videos, names, splits = map(list, zip(*rows))
     return Listing(name, Path(root), classes, videos, [classes.index(c) for c in names], splits)
 
-# %% ../nbs/01_datasets.ipynb #21e13118
+# %% ../nbs/01_datasets.ipynb #a74682ce
 def _split_lines(file):
     "Clip -> 'train', 'test' or None (unused), as an official split file says."
     lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -256,7 +265,7 @@ def _split_lines(file):
     if wrong: raise DatasetError(f"{_shown(file)}: a line must be 'NAME.avi 0|1|2', not {wrong[0]!r}")
     return {clip: {"1": "train", "2": "test", "0": None}[use] for clip, use in lines}
 
-# %% ../nbs/01_datasets.ipynb #ecca2043
+# %% ../nbs/01_datasets.ipynb #608e3d07
 def list_hmdb(
     name: str,  # of the data set
     root: Path,  # with videos/ and splits/
@@ -280,7 +289,7 @@ def list_hmdb(
         rows += [(f"videos/{label}/{clip}", label, "val" if clip in held else use) for clip, use in lines.items() if use]
     return _listing(name, root, rows)
 
-# %% ../nbs/01_datasets.ipynb #38aa5d51
+# %% ../nbs/01_datasets.ipynb #7e8a3da9
 def _part(videos, label, shares):
     "Split of each video of a class, in the order given; `shares` are taken one after the other."
     sources = {video: source_of(video, label) for video in videos}
@@ -290,7 +299,7 @@ def _part(videos, label, shares):
         split |= dict.fromkeys(hold_out(rest, [sources[v] for v in rest], share), name)
     return split
 
-# %% ../nbs/01_datasets.ipynb #80ceb933
+# %% ../nbs/01_datasets.ipynb #675b0c78
 def list_folder(
     name: str,  # of the data set
     root: Path,  # CLASS/*, or {train,val,test}/CLASS/*
@@ -309,7 +318,7 @@ def list_folder(
             rows += [(f"{split}/{label}/{v}".lstrip("/"), label, split if split in ("val", "test") else part) for v, part in _part(videos, label, shares).items()]
     return _listing(name, root, rows)
 
-# %% ../nbs/01_datasets.ipynb #21e44729
+# %% ../nbs/01_datasets.ipynb #5f487938
 KNOWN = {
     "digits": "generated on first use; needs nothing but the package",
     "hmdb51": "51 actions, 6,766 clips; from the page of HMDB51 (H. Kuehne et al., ICCV 2011): the archive of videos, unpacked to "
@@ -318,7 +327,7 @@ KNOWN = {
 }
 N_CLASSES = {"digits": 8, "hmdb51": 51, "jhmdb21": 21}
 
-# %% ../nbs/01_datasets.ipynb #8b4be762
+# %% ../nbs/01_datasets.ipynb #e075a1fb
 def dataset_names() -> list:
     "Names that need no path."
     return sorted(KNOWN)
@@ -340,7 +349,7 @@ def groups(
     "Classes that are told apart by the same means; known for the generated set alone."
     return {"appearance": list(APPEARANCE), "motion": list(MOTION)} if name == "digits" else {}
 
-# %% ../nbs/01_datasets.ipynb #98b0c85e
+# %% ../nbs/01_datasets.ipynb #add7ec23
 def _unknown(name):
     "The error for a name that is neither known nor a folder."
     near = difflib.get_close_matches(name.lower(), KNOWN, 1)
@@ -359,7 +368,7 @@ def _find(name, root):
     if folder is None: raise _unknown(name)
     return folder.resolve()
 
-# %% ../nbs/01_datasets.ipynb #9706370a
+# %% ../nbs/01_datasets.ipynb #c0620522
 def list_videos(
     name: str,  # a known name, or the path of a folder
     fold: int = 1,  # which official split, in HMDB51's layout
@@ -374,7 +383,7 @@ def list_videos(
     official = name in KNOWN or (folder/"videos").is_dir() and not _videos_in(folder/"videos")
     return list_hmdb(name, folder, fold) if official else list_folder(name, folder)
 
-# %% ../nbs/01_datasets.ipynb #3b77e145
+# %% ../nbs/01_datasets.ipynb #37d374de
 def _cache_parent(listing, cache):
     "The folder for all caches of a data set: by its name and its place, as two folders may share a name."
     place = hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:8]
@@ -391,7 +400,7 @@ def _filled(listing, size, resize, cache, progress):
             raise DatasetError(f"{listing.name}: no {split} clip of class {label!r} can be read; the first: {video}: {found.unreadable[video]}")
     return found
 
-# %% ../nbs/01_datasets.ipynb #6df97c5d
+# %% ../nbs/01_datasets.ipynb #f683adb9
 @dataclass
 class Prepared:
     "What `prepare` found and made."
@@ -409,7 +418,7 @@ class Prepared:
         lines = [f"{self.name}: {len(self.classes)} classes; {parts} videos; {self.nbytes/1e6:.1f} MB of frames at {self.size} px; {len(self.unreadable)} unreadable"]
         return "\n".join(lines + [f"  {file}: {reason}" for file, reason in self.unreadable])
 
-# %% ../nbs/01_datasets.ipynb #ca4cc07d
+# %% ../nbs/01_datasets.ipynb #cf2a76cb
 def prepare(
     name: str,  # a known name, or the path of a folder
     size: int = None,  # side of the frames; None: see `defaults`
@@ -430,7 +439,7 @@ def prepare(
     counts = {split: counts[split] for split in ("train", "val", "test")}
     return Prepared(name, listing.classes, counts, list(found.unreadable.items()), used, size, found.folder, found.decoded)
 
-# %% ../nbs/01_datasets.ipynb #432412a3
+# %% ../nbs/01_datasets.ipynb #3d531f1a
 def open_clips(
     name: str,  # a known name, or the path of a folder
     split: str = "train",  # 'train', 'val' or 'test'
@@ -456,7 +465,7 @@ def open_clips(
     labels = torch.tensor([label for _, label in rows])
     return Clips(found.frames, where[:, 0], where[:, 1], labels, listing.classes, split, [v for v, _ in rows], shape["frames"], shape["stride"])
 
-# %% ../nbs/01_datasets.ipynb #86807e5a
+# %% ../nbs/01_datasets.ipynb #6e43a803
 @dataclass
 class Status:
     "What is known about a data set without opening a video."
@@ -468,7 +477,7 @@ class Status:
 
     def __repr__(self): return f"{self.name:10} {'ready' if self.ready else 'missing':8} {self.note}" + (f"; cached: {', '.join(self.cached)}" if self.cached else "")
 
-# %% ../nbs/01_datasets.ipynb #46555767
+# %% ../nbs/01_datasets.ipynb #7f467c39
 def _status(name, root, cache):
     "The status of one data set."
     caches = (cache_root(cache)/"frames").glob(f"{Path(name).name}-*/frames1-*/complete.json")

@@ -7,7 +7,7 @@ __all__ = ['DEVICES', 'SPLITS', 'ParameterError', 'param', 'check_value', 'Param
            'read_log', 'write_log', 'DistillationError', 'save_checkpoint', 'load_checkpoint', 'cloned', 'peak_memory',
            'Distilled', 'distill', 'Run', 'StudyParameters', 'Setting']
 
-# %% ../nbs/08_distillation.ipynb #6381fc07
+# %% ../nbs/08_distillation.ipynb #6f507d9b
 import dataclasses, difflib, hashlib, json, os, resource, time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from .matching import Objective
 from .memory import Memory, STORAGES
 from .networks import MiniC3D, NORMS
 
-# %% ../nbs/08_distillation.ipynb #ec5723de
+# %% ../nbs/08_distillation.ipynb #45405e7f
 class ParameterError(ValueError):
     "A parameter that does not exist, has the wrong type, or an impossible value."
 
@@ -37,7 +37,7 @@ def param(
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=about)
     return field(default=default, metadata=about)
 
-# %% ../nbs/08_distillation.ipynb #c7fe52bb
+# %% ../nbs/08_distillation.ipynb #30a1f512
 def check_value(
     name: str, # of the parameter, for the message
     value, # what was given
@@ -53,7 +53,7 @@ def check_value(
         raise ParameterError(f'{name} is {value}; allowed: {"any" if low is None else low} to {"any" if high is None else high}')
     return value
 
-# %% ../nbs/08_distillation.ipynb #d7473711
+# %% ../nbs/08_distillation.ipynb #d88d8376
 class Parameters:
     "Base of a study's parameters: a dataclass that checks itself when it is made."
     def __post_init__(self):
@@ -83,7 +83,7 @@ class Parameters:
 
 def field_default(f): return f.default_factory() if f.default is dataclasses.MISSING else f.default
 
-# %% ../nbs/08_distillation.ipynb #d6cf2c2b
+# %% ../nbs/08_distillation.ipynb #f5965461
 def digest(
     *parts # anything JSON can hold: what decides the content
 ) -> str: # ten hexadecimal digits
@@ -100,7 +100,7 @@ def once(
         write_json(path, make())
     return json.loads(path.read_text())
 
-# %% ../nbs/08_distillation.ipynb #4ace6f22
+# %% ../nbs/08_distillation.ipynb #abaa81d4
 def read_log(
     path: Path # a .jsonl file; may be absent
 ) -> list: # a dict for each line
@@ -120,7 +120,7 @@ def write_log(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(''.join(json.dumps(l) + '\n' for l in lines))
 
-# %% ../nbs/08_distillation.ipynb #90c45e07
+# %% ../nbs/08_distillation.ipynb #ce3779d0
 class DistillationError(RuntimeError):
     "A run that cannot go on, with the step and what to do."
 
@@ -144,7 +144,7 @@ def peak_memory() -> int: # bytes
     if torch.cuda.is_initialized(): return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-# %% ../nbs/08_distillation.ipynb #04722604
+# %% ../nbs/08_distillation.ipynb #0e252eb6
 @dataclass
 class Distilled:
     "What a run did: the memory itself is left in its best state."
@@ -179,7 +179,7 @@ def distill(
             if last or run.step % save_every == 0: run.save()
     return run.finish()
 
-# %% ../nbs/08_distillation.ipynb #97d3db8e
+# %% ../nbs/08_distillation.ipynb #936a9b5c
 class Run:
     "The state of one distillation: what `distill` does between two lines."
     def __init__(self, memory, objective, optimiser, folder, score):
@@ -222,7 +222,7 @@ class Run:
         if self.best: self.memory.load_state_dict(self.best)
         return Distilled(self.step, self.best_step if self.best else self.step, self.best_score, self.seconds, self.lines)
 
-# %% ../nbs/08_distillation.ipynb #367ba0e9
+# %% ../nbs/08_distillation.ipynb #e5820427
 DEVICES, SPLITS = ('auto', 'cpu', 'cuda'), ('train', 'val', 'test')
 
 @dataclass
@@ -255,7 +255,7 @@ class StudyParameters(Parameters):
         if not self.out: raise ParameterError('out is empty; allowed: a folder')
         if self.device == 'cuda' and not torch.cuda.is_available(): raise ParameterError("device is 'cuda', but there is no GPU; allowed here: auto, cpu")
 
-# %% ../nbs/08_distillation.ipynb #db62ddd7
+# %% ../nbs/08_distillation.ipynb #3437ffa7
 class Setting:
     "What a study works with: the three splits, the network, the judge. Made from `StudyParameters`."
     norm = dict(mean=IMAGENET_MEAN, std=IMAGENET_STD)

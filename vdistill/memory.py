@@ -7,7 +7,7 @@ __all__ = ['INTERPOLATIONS', 'INTEGRATOR_INITS', 'PAIRINGS', 'STORAGES', 'MEMORI
            'FrameMemory', 'make_integrator', 'StaticDynamicMemory', 'check_pairing', 'quantise', 'dequantise', 'pack',
            'unpack', 'n_bytes', 'MemoryFileError', 'save_memory', 'read_file', 'load_memory', 'DistilledClips']
 
-# %% ../nbs/03_memory.ipynb #1a53bc89
+# %% ../nbs/03_memory.ipynb #358cf1c0
 import json, os
 from pathlib import Path
 import torch
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-# %% ../nbs/03_memory.ipynb #12ea9049
+# %% ../nbs/03_memory.ipynb #0e437210
 INTERPOLATIONS = ('duplicate', 'linear')
 
 def interpolation_matrix(
@@ -34,7 +34,7 @@ def interpolation_matrix(
     part = (place - low)[:, None]
     return eye[low] * (1 - part) + eye[(low + 1).clamp(max=n_syn - 1)] * part
 
-# %% ../nbs/03_memory.ipynb #3d119b1e
+# %% ../nbs/03_memory.ipynb #f577215d
 class Memory(nn.Module):
     "What a distilled set stores, and how it decodes to clips (K, vpc, T, 3, H, W) in normalised space."
     n_combos = 1   # clips that one slot can decode to
@@ -66,7 +66,7 @@ class Memory(nn.Module):
         each = [self.decode(torch.full((self.n_classes, self.vpc), c, device=self.slot_labels.device)) for c in range(self.n_combos)]
         return torch.stack([c.flatten(0, 1) for c in each], 1)
 
-# %% ../nbs/03_memory.ipynb #6c89e6d5
+# %% ../nbs/03_memory.ipynb #a48a7a73
 class FrameMemory(Memory):
     "Independent frames a clip, expanded to T by interpolation (paper section 4); full clips when N_syn = T."
     def __init__(self,
@@ -85,12 +85,12 @@ class FrameMemory(Memory):
 
     def config(self): return dict(n_frames=self.n_frames, interpolation=self.interpolation)
 
-# %% ../nbs/03_memory.ipynb #f492cc61
+# %% ../nbs/03_memory.ipynb #ec6df591
 INTEGRATOR_INITS = ('random', 'still')
 
 def make_integrator(
     init: str = 'random', # 'random': torch's default, the paper's; 'still': the still passes unchanged
-    share: float = 0.3 # with 'still': weight of the dynamic memory in each colour
+    share: float = 1.0 # with 'still': weight of the dynamic memory in each colour
 ) -> nn.Conv3d: # 4 channels in, 3 out, 327 parameters
     "The paper's integrator H (section 6): one Conv3d 4→3, kernel 3, padding 1, bias, no activation."
     if init not in INTEGRATOR_INITS: raise ValueError(f'init is {init!r}; allowed: {", ".join(INTEGRATOR_INITS)}')
@@ -100,7 +100,7 @@ def make_integrator(
         with torch.no_grad(): conv.weight[:, :, 1, 1, 1] = torch.cat([torch.eye(3), torch.full((3, 1), share)], 1)
     return conv
 
-# %% ../nbs/03_memory.ipynb #cb458053
+# %% ../nbs/03_memory.ipynb #b6830288
 PAIRINGS = {'multi': 2, 'one': 1}   # stills, and dynamic memories, that a slot owns
 
 class StaticDynamicMemory(Memory):
@@ -128,7 +128,7 @@ class StaticDynamicMemory(Memory):
 
     def config(self): return dict(pairing=self.pairing)
 
-# %% ../nbs/03_memory.ipynb #ea498655
+# %% ../nbs/03_memory.ipynb #cc77228b
 def check_pairing(stills, dynamics, pairing):
     "Raise `ValueError` unless stills and dynamics fit each other and the pairing."
     if pairing not in PAIRINGS: raise ValueError(f'pairing is {pairing!r}; allowed: {", ".join(PAIRINGS)}')
@@ -137,7 +137,7 @@ def check_pairing(stills, dynamics, pairing):
         raise ValueError(f'dynamics must be (K, spc, T, 1, H, W) for stills {tuple(stills.shape)}, got {tuple(dynamics.shape)}')
     if stills.shape[1] % PAIRINGS[pairing]: raise ValueError(f"pairing 'multi' needs an even number of stills a class, got {stills.shape[1]}")
 
-# %% ../nbs/03_memory.ipynb #b8a60664
+# %% ../nbs/03_memory.ipynb #338be350
 STORAGES = ('float32', 'float16', 'uint8')
 
 def quantise(
@@ -157,7 +157,7 @@ def dequantise(
     "Undo `quantise` up to half a step."
     return (x.reshape(len(scale), -1).float() * scale[:, 1:] + scale[:, :1]).view(x.shape)
 
-# %% ../nbs/03_memory.ipynb #07eefdf5
+# %% ../nbs/03_memory.ipynb #cf2eea4f
 def pack(
     memory: Memory, # what to store
     storage: str = 'float32' # one of STORAGES
@@ -187,7 +187,7 @@ def n_bytes(
     "Exact bytes that storing a memory takes (paper section 6, with integrator and labels counted in)."
     return sum(x.nbytes for x in pack(memory, storage).values())
 
-# %% ../nbs/03_memory.ipynb #606b0213
+# %% ../nbs/03_memory.ipynb #f7e486e8
 class MemoryFileError(ValueError):
     "A file that should hold a distilled set and does not."
 
@@ -214,7 +214,7 @@ def save_memory(
     os.replace(temporary, path)
     return about['bytes']
 
-# %% ../nbs/03_memory.ipynb #5097af7b
+# %% ../nbs/03_memory.ipynb #7c804933
 def read_file(
     path: str | Path # a .safetensors file
 ) -> tuple: # (metadata dict, name → tensor)
@@ -241,7 +241,7 @@ def load_memory(
     memory.metadata = about
     return memory
 
-# %% ../nbs/03_memory.ipynb #a818eced
+# %% ../nbs/03_memory.ipynb #73252c3d
 class DistilledClips(Dataset):
     "A distilled file as a torch data set of (normalised clip (T, 3, H, W), label)."
     def __init__(self,
