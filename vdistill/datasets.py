@@ -8,7 +8,7 @@ __all__ = ['APPEARANCE', 'MOTION', 'OTHER_DIGITS', 'VIDEO_ENDINGS', 'KNOWN', 'N_
            'generate_digits', 'source_of', 'hold_out', 'Listing', 'list_hmdb', 'list_folder', 'dataset_names',
            'defaults', 'groups', 'list_videos', 'Prepared', 'prepare', 'open_clips', 'Status', 'status']
 
-# %% ../nbs/01_datasets.ipynb #8d1f605a
+# %% ../nbs/01_datasets.ipynb #3a6d52e8
 import colorsys, dataclasses, difflib, hashlib, json, os, re, shutil
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from .clips import Clips, cache_folder, decode, frame_cache, generator, write_video
 
-# %% ../nbs/01_datasets.ipynb #8a947ae6
+# %% ../nbs/01_datasets.ipynb #c5ddd735
 class DatasetError(Exception):
     "A data set that cannot be used; the message says what is missing and what is allowed."
 
-# %% ../nbs/01_datasets.ipynb #6f3f68cd
+# %% ../nbs/01_datasets.ipynb #e86be314
 def project_root() -> Path:
     "The nearest folder upwards with a settings.ini, else the current one."
     here = Path.cwd()
@@ -36,7 +36,7 @@ def _shown(path):
     here = project_root()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
-# %% ../nbs/01_datasets.ipynb #8a9fa5a6
+# %% ../nbs/01_datasets.ipynb #a5192d0d
 def _root(path, variable, default):
     "`path`, else the environment's, else the default; relative ones below the project."
     return project_root()/Path(path or os.environ.get(variable) or default).expanduser()
@@ -53,12 +53,12 @@ def cache_root(
     "Where generated and cached data goes: VDISTILL_CACHE, by default data/cache."
     return _root(cache, "VDISTILL_CACHE", "data/cache")
 
-# %% ../nbs/01_datasets.ipynb #cb3562c2
+# %% ../nbs/01_datasets.ipynb #9360fbb4
 APPEARANCE = {"digit_0": (0, 0.00), "digit_1": (1, 0.25), "digit_4": (4, 0.50), "digit_7": (7, 0.75)}  # digit, hue
 MOTION = {"top_clockwise": (-90, 1), "top_counter": (-90, -1), "bottom_clockwise": (90, 1), "bottom_counter": (90, -1)}  # start in degrees, sense
 OTHER_DIGITS = (2, 3, 5, 6, 8, 9)  # of the motion classes
 
-# %% ../nbs/01_datasets.ipynb #e546689e
+# %% ../nbs/01_datasets.ipynb #fb67b71b
 @dataclass(frozen=True)
 class Digits:
     "What the generated set is made of. Ranges are uniform."
@@ -89,7 +89,7 @@ class Digits:
     def key(self):  # the 1 is the version of the painting; changes to it change all files
         return hashlib.sha256(json.dumps([1, dataclasses.asdict(self)], sort_keys=True).encode()).hexdigest()[:10]
 
-# %% ../nbs/01_datasets.ipynb #1561f7ef
+# %% ../nbs/01_datasets.ipynb #e032d19c
 def handwritten(
     seed: int = 0,  # decides which image goes to which split
 ) -> dict:  # split -> digit -> float (n, 8, 8) in 0..1
@@ -104,7 +104,7 @@ def handwritten(
         for split, part in zip(parts, items.tensor_split(cuts)): parts[split][digit] = images[part]
     return parts
 
-# %% ../nbs/01_datasets.ipynb #58be705b
+# %% ../nbs/01_datasets.ipynb #269dd3a4
 def painted_at(
     image: torch.Tensor,  # float (8, 8) in 0..1
     size: int,  # side of the frame in pixels
@@ -118,7 +118,7 @@ def painted_at(
     grid = torch.stack([right, down], -1)[None]  # grid_sample wants x before y
     return F.grid_sample(image[None, None], grid, mode="bilinear", align_corners=False)[0, 0]
 
-# %% ../nbs/01_datasets.ipynb #45926849
+# %% ../nbs/01_datasets.ipynb #ce284687
 def _between(low_high, draw):
     "A uniform number of the range."
     low, high = low_high
@@ -141,7 +141,7 @@ def cast(
     tint = colorsys.hsv_to_rgb(hue, _between(saturation, draw), _between(spec.brightness, draw))
     return _pick(images[digit], draw), torch.tensor(tint), MOTION.get(name) or _pick(list(MOTION.values()), draw)
 
-# %% ../nbs/01_datasets.ipynb #2c804d58
+# %% ../nbs/01_datasets.ipynb #aaaf83c4
 def _background(spec, draw):
     "Smooth coloured noise, (3, size, size)."
     noise = torch.randn(1, 3, spec.cells, spec.cells, generator=draw) * spec.contrast + _between(spec.ground, draw)
@@ -171,7 +171,7 @@ def digit_clip(
     frames = ground + shapes[:, None] * (tint[:, None, None] - ground)
     return (frames * 255).round().to(torch.uint8)
 
-# %% ../nbs/01_datasets.ipynb #57784b67
+# %% ../nbs/01_datasets.ipynb #cf620a69
 def generate_digits(
     spec: Digits,
     parent: str | Path,  # the set goes into a folder below it, named after the key of `spec`
@@ -193,7 +193,7 @@ def generate_digits(
         if not folder.exists(): raise
     return folder
 
-# %% ../nbs/01_datasets.ipynb #cf211003
+# %% ../nbs/01_datasets.ipynb #783863cc
 def source_of(
     video: str,  # path or name of the file
     name: str,  # of its class
@@ -205,7 +205,7 @@ def source_of(
     film, found, _ = stem.partition(f"_{name}_")
     return film if found and film else stem
 
-# %% ../nbs/01_datasets.ipynb #2db3d3da
+# %% ../nbs/01_datasets.ipynb #4e0f567d
 def hold_out(
     videos: list,  # of one class
     sources: list,  # what each was cut from
@@ -222,7 +222,7 @@ def hold_out(
         if len(held) < low and len(held) + len(groups[source]) <= high: held += groups[source]
     return set(held)
 
-# %% ../nbs/01_datasets.ipynb #a3367af7
+# %% ../nbs/01_datasets.ipynb #67023978
 VIDEO_ENDINGS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv"}
 
 def _videos_in(folder):
@@ -233,7 +233,7 @@ def _folders_in(folder):
     "Names of the folders in a folder."
     return sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 
-# %% ../nbs/01_datasets.ipynb #66daf628
+# %% ../nbs/01_datasets.ipynb #d4e7b6b5
 @dataclass
 class Listing:
     "The videos of a data set, before any is opened."
@@ -257,7 +257,7 @@ def _listing(name, root, rows):
     videos, names, splits = map(list, zip(*rows))
     return Listing(name, Path(root), classes, videos, [classes.index(c) for c in names], splits)
 
-# %% ../nbs/01_datasets.ipynb #a74682ce
+# %% ../nbs/01_datasets.ipynb #6266fb80
 def _split_lines(file):
     "Clip -> 'train', 'test' or None (unused), as an official split file says."
     lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -265,7 +265,7 @@ def _split_lines(file):
     if wrong: raise DatasetError(f"{_shown(file)}: a line must be 'NAME.avi 0|1|2', not {wrong[0]!r}")
     return {clip: {"1": "train", "2": "test", "0": None}[use] for clip, use in lines}
 
-# %% ../nbs/01_datasets.ipynb #608e3d07
+# %% ../nbs/01_datasets.ipynb #d7e40307
 def list_hmdb(
     name: str,  # of the data set
     root: Path,  # with videos/ and splits/
@@ -289,7 +289,7 @@ def list_hmdb(
         rows += [(f"videos/{label}/{clip}", label, "val" if clip in held else use) for clip, use in lines.items() if use]
     return _listing(name, root, rows)
 
-# %% ../nbs/01_datasets.ipynb #7e8a3da9
+# %% ../nbs/01_datasets.ipynb #0b29b30e
 def _part(videos, label, shares):
     "Split of each video of a class, in the order given; `shares` are taken one after the other."
     sources = {video: source_of(video, label) for video in videos}
@@ -299,7 +299,7 @@ def _part(videos, label, shares):
         split |= dict.fromkeys(hold_out(rest, [sources[v] for v in rest], share), name)
     return split
 
-# %% ../nbs/01_datasets.ipynb #675b0c78
+# %% ../nbs/01_datasets.ipynb #f8d75b9a
 def list_folder(
     name: str,  # of the data set
     root: Path,  # CLASS/*, or {train,val,test}/CLASS/*
@@ -318,7 +318,7 @@ def list_folder(
             rows += [(f"{split}/{label}/{v}".lstrip("/"), label, split if split in ("val", "test") else part) for v, part in _part(videos, label, shares).items()]
     return _listing(name, root, rows)
 
-# %% ../nbs/01_datasets.ipynb #5f487938
+# %% ../nbs/01_datasets.ipynb #0fad6fa3
 KNOWN = {
     "digits": "generated on first use; needs nothing but the package",
     "hmdb51": "51 actions, 6,766 clips; from the page of HMDB51 (H. Kuehne et al., ICCV 2011): the archive of videos, unpacked to "
@@ -327,7 +327,7 @@ KNOWN = {
 }
 N_CLASSES = {"digits": 8, "hmdb51": 51, "jhmdb21": 21}
 
-# %% ../nbs/01_datasets.ipynb #e075a1fb
+# %% ../nbs/01_datasets.ipynb #f1f098f2
 def dataset_names() -> list:
     "Names that need no path."
     return sorted(KNOWN)
@@ -349,7 +349,7 @@ def groups(
     "Classes that are told apart by the same means; known for the generated set alone."
     return {"appearance": list(APPEARANCE), "motion": list(MOTION)} if name == "digits" else {}
 
-# %% ../nbs/01_datasets.ipynb #add7ec23
+# %% ../nbs/01_datasets.ipynb #30c4c6cf
 def _unknown(name):
     "The error for a name that is neither known nor a folder."
     near = difflib.get_close_matches(name.lower(), KNOWN, 1)
@@ -368,7 +368,7 @@ def _find(name, root):
     if folder is None: raise _unknown(name)
     return folder.resolve()
 
-# %% ../nbs/01_datasets.ipynb #c0620522
+# %% ../nbs/01_datasets.ipynb #25d0b746
 def list_videos(
     name: str,  # a known name, or the path of a folder
     fold: int = 1,  # which official split, in HMDB51's layout
@@ -383,7 +383,7 @@ def list_videos(
     official = name in KNOWN or (folder/"videos").is_dir() and not _videos_in(folder/"videos")
     return list_hmdb(name, folder, fold) if official else list_folder(name, folder)
 
-# %% ../nbs/01_datasets.ipynb #37d374de
+# %% ../nbs/01_datasets.ipynb #27961543
 def _cache_parent(listing, cache):
     "The folder for all caches of a data set: by its name and its place, as two folders may share a name."
     place = hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:8]
@@ -400,7 +400,7 @@ def _filled(listing, size, resize, cache, progress):
             raise DatasetError(f"{listing.name}: no {split} clip of class {label!r} can be read; the first: {video}: {found.unreadable[video]}")
     return found
 
-# %% ../nbs/01_datasets.ipynb #f683adb9
+# %% ../nbs/01_datasets.ipynb #c4ea577f
 @dataclass
 class Prepared:
     "What `prepare` found and made."
@@ -418,7 +418,7 @@ class Prepared:
         lines = [f"{self.name}: {len(self.classes)} classes; {parts} videos; {self.nbytes/1e6:.1f} MB of frames at {self.size} px; {len(self.unreadable)} unreadable"]
         return "\n".join(lines + [f"  {file}: {reason}" for file, reason in self.unreadable])
 
-# %% ../nbs/01_datasets.ipynb #cf2a76cb
+# %% ../nbs/01_datasets.ipynb #b71b10e3
 def prepare(
     name: str,  # a known name, or the path of a folder
     size: int = None,  # side of the frames; None: see `defaults`
@@ -439,7 +439,7 @@ def prepare(
     counts = {split: counts[split] for split in ("train", "val", "test")}
     return Prepared(name, listing.classes, counts, list(found.unreadable.items()), used, size, found.folder, found.decoded)
 
-# %% ../nbs/01_datasets.ipynb #3d531f1a
+# %% ../nbs/01_datasets.ipynb #28cd573a
 def open_clips(
     name: str,  # a known name, or the path of a folder
     split: str = "train",  # 'train', 'val' or 'test'
@@ -465,7 +465,7 @@ def open_clips(
     labels = torch.tensor([label for _, label in rows])
     return Clips(found.frames, where[:, 0], where[:, 1], labels, listing.classes, split, [v for v, _ in rows], shape["frames"], shape["stride"])
 
-# %% ../nbs/01_datasets.ipynb #6e43a803
+# %% ../nbs/01_datasets.ipynb #f6fe0ef2
 @dataclass
 class Status:
     "What is known about a data set without opening a video."
@@ -477,7 +477,7 @@ class Status:
 
     def __repr__(self): return f"{self.name:10} {'ready' if self.ready else 'missing':8} {self.note}" + (f"; cached: {', '.join(self.cached)}" if self.cached else "")
 
-# %% ../nbs/01_datasets.ipynb #7f467c39
+# %% ../nbs/01_datasets.ipynb #6535656e
 def _status(name, root, cache):
     "The status of one data set."
     caches = (cache_root(cache)/"frames").glob(f"{Path(name).name}-*/frames1-*/complete.json")

@@ -6,7 +6,7 @@
 __all__ = ['Objective', 'draw_classes', 'mean_distance', 'embed_means', 'DistributionMatching', 'make_bank', 'row_distance',
            'class_gradients', 'GradientMatching']
 
-# %% ../nbs/06_matching.ipynb #adda6c3d
+# %% ../nbs/06_matching.ipynb #195c5927
 import torch
 from torch.nn import functional as F
 from torch.func import functional_call, grad, vmap
@@ -15,7 +15,7 @@ from .clips import Clips, generator, normalise
 from .memory import Memory
 from .networks import make_network
 
-# %% ../nbs/06_matching.ipynb #4817b36b
+# %% ../nbs/06_matching.ipynb #4458148f
 class Objective:
     "What a memory is shaped by: a loss at each step, and a state that a checkpoint keeps."
     def loss(self, memory, step): raise NotImplementedError
@@ -23,7 +23,7 @@ class Objective:
     def state(self): return {}
     def restore(self, state): pass
 
-# %% ../nbs/06_matching.ipynb #9bd95705
+# %% ../nbs/06_matching.ipynb #9fd542db
 def draw_classes(
     clips: Clips, # real clips
     n: int, # clips wanted from each class
@@ -35,7 +35,7 @@ def draw_classes(
     chosen = torch.cat([i[torch.randperm(len(i), generator=g)[:n]] for i in items])
     return clips.draw(chosen, g).unflatten(0, (len(items), n))
 
-# %% ../nbs/06_matching.ipynb #dda14647
+# %% ../nbs/06_matching.ipynb #f44b8be3
 def mean_distance(
     real: torch.Tensor, # mean embeddings of the real clips (K, E)
     synthetic: torch.Tensor # embeddings of the synthetic clips (K, vpc, E)
@@ -43,7 +43,7 @@ def mean_distance(
     "Sum over classes of the squared distance between mean embeddings (DM)."
     return (real - synthetic.mean(1)).square().sum()
 
-# %% ../nbs/06_matching.ipynb #bf747c6c
+# %% ../nbs/06_matching.ipynb #cc616b16
 @torch.no_grad()
 def embed_means(
     network, # a network with `embed`
@@ -57,7 +57,7 @@ def embed_means(
     parts = [network.embed(normalise(x.to(device), mean, std)) for x in clips.flatten(0, 1).split(chunk)]
     return torch.cat(parts).unflatten(0, clips.shape[:2]).mean(1)
 
-# %% ../nbs/06_matching.ipynb #43802dc6
+# %% ../nbs/06_matching.ipynb #7f2b4323
 class DistributionMatching(Objective):
     "DM: match mean embeddings in random networks (Zhao and Bilen, WACV 2023; paper section 6)."
     def __init__(self,
@@ -92,7 +92,7 @@ class DistributionMatching(Objective):
     def state(self): return {} if self.means is None else {'means': self.means}
     def restore(self, state): self.means = state.get('means')
 
-# %% ../nbs/06_matching.ipynb #c893c9ed
+# %% ../nbs/06_matching.ipynb #22d361aa
 @torch.no_grad()
 def make_bank(
     real: Clips, # the training set
@@ -110,7 +110,7 @@ def make_bank(
         return torch.zeros(len(counts), found.shape[1]).index_add_(0, torch.cat([y for _, y in pairs]), found) / counts
     return torch.stack([means(network(i)) for i in tqdm(range(n), desc='bank of networks', leave=False, disable=n < 4)])
 
-# %% ../nbs/06_matching.ipynb #d9eb3634
+# %% ../nbs/06_matching.ipynb #72c6e1df
 def row_distance(
     a: torch.Tensor, # gradients of one layer for each class (K, out, ...)
     b: torch.Tensor # the same shape
@@ -119,7 +119,7 @@ def row_distance(
     a, b = a.flatten(2), b.flatten(2)
     return (1 - (a * b).sum(2) / (a.norm(dim=2) * b.norm(dim=2) + 1e-6)).sum()
 
-# %% ../nbs/06_matching.ipynb #346d7280
+# %% ../nbs/06_matching.ipynb #f5970313
 def class_gradients(
     network, # a network
     images: torch.Tensor, # (K, n, ...), class by class
@@ -133,7 +133,7 @@ def class_gradients(
     def loss(weights, x, y): return F.cross_entropy(functional_call(network, {**rest, **weights}, (x,)), y)
     return list(vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=chunk)(weights, images, labels).values())
 
-# %% ../nbs/06_matching.ipynb #d9cb11bc
+# %% ../nbs/06_matching.ipynb #3eadc55a
 class GradientMatching(Objective):
     "DC: match gradients along the training of a network on the synthetic set (Zhao et al., ICLR 2021; paper section 5)."
     def __init__(self,

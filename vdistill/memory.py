@@ -7,7 +7,7 @@ __all__ = ['INTERPOLATIONS', 'INTEGRATOR_INITS', 'PAIRINGS', 'STORAGES', 'MEMORI
            'FrameMemory', 'make_integrator', 'StaticDynamicMemory', 'check_pairing', 'quantise', 'dequantise', 'pack',
            'unpack', 'n_bytes', 'MemoryFileError', 'save_memory', 'read_file', 'load_memory', 'DistilledClips']
 
-# %% ../nbs/03_memory.ipynb #358cf1c0
+# %% ../nbs/03_memory.ipynb #3246c51f
 import json, os
 from pathlib import Path
 import torch
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-# %% ../nbs/03_memory.ipynb #0e437210
+# %% ../nbs/03_memory.ipynb #96bbdc6f
 INTERPOLATIONS = ('duplicate', 'linear')
 
 def interpolation_matrix(
@@ -34,7 +34,7 @@ def interpolation_matrix(
     part = (place - low)[:, None]
     return eye[low] * (1 - part) + eye[(low + 1).clamp(max=n_syn - 1)] * part
 
-# %% ../nbs/03_memory.ipynb #f577215d
+# %% ../nbs/03_memory.ipynb #55c80f96
 class Memory(nn.Module):
     "What a distilled set stores, and how it decodes to clips (K, vpc, T, 3, H, W) in normalised space."
     n_combos = 1   # clips that one slot can decode to
@@ -66,7 +66,7 @@ class Memory(nn.Module):
         each = [self.decode(torch.full((self.n_classes, self.vpc), c, device=self.slot_labels.device)) for c in range(self.n_combos)]
         return torch.stack([c.flatten(0, 1) for c in each], 1)
 
-# %% ../nbs/03_memory.ipynb #a48a7a73
+# %% ../nbs/03_memory.ipynb #0bf719aa
 class FrameMemory(Memory):
     "Independent frames a clip, expanded to T by interpolation (paper section 4); full clips when N_syn = T."
     def __init__(self,
@@ -85,7 +85,7 @@ class FrameMemory(Memory):
 
     def config(self): return dict(n_frames=self.n_frames, interpolation=self.interpolation)
 
-# %% ../nbs/03_memory.ipynb #ec6df591
+# %% ../nbs/03_memory.ipynb #69d65a82
 INTEGRATOR_INITS = ('random', 'still')
 
 def make_integrator(
@@ -100,7 +100,7 @@ def make_integrator(
         with torch.no_grad(): conv.weight[:, :, 1, 1, 1] = torch.cat([torch.eye(3), torch.full((3, 1), share)], 1)
     return conv
 
-# %% ../nbs/03_memory.ipynb #b6830288
+# %% ../nbs/03_memory.ipynb #ce834447
 PAIRINGS = {'multi': 2, 'one': 1}   # stills, and dynamic memories, that a slot owns
 
 class StaticDynamicMemory(Memory):
@@ -128,7 +128,7 @@ class StaticDynamicMemory(Memory):
 
     def config(self): return dict(pairing=self.pairing)
 
-# %% ../nbs/03_memory.ipynb #cc77228b
+# %% ../nbs/03_memory.ipynb #4eb6a2cc
 def check_pairing(stills, dynamics, pairing):
     "Raise `ValueError` unless stills and dynamics fit each other and the pairing."
     if pairing not in PAIRINGS: raise ValueError(f'pairing is {pairing!r}; allowed: {", ".join(PAIRINGS)}')
@@ -137,7 +137,7 @@ def check_pairing(stills, dynamics, pairing):
         raise ValueError(f'dynamics must be (K, spc, T, 1, H, W) for stills {tuple(stills.shape)}, got {tuple(dynamics.shape)}')
     if stills.shape[1] % PAIRINGS[pairing]: raise ValueError(f"pairing 'multi' needs an even number of stills a class, got {stills.shape[1]}")
 
-# %% ../nbs/03_memory.ipynb #338be350
+# %% ../nbs/03_memory.ipynb #8d572d15
 STORAGES = ('float32', 'float16', 'uint8')
 
 def quantise(
@@ -157,7 +157,7 @@ def dequantise(
     "Undo `quantise` up to half a step."
     return (x.reshape(len(scale), -1).float() * scale[:, 1:] + scale[:, :1]).view(x.shape)
 
-# %% ../nbs/03_memory.ipynb #cf2eea4f
+# %% ../nbs/03_memory.ipynb #6685dd79
 def pack(
     memory: Memory, # what to store
     storage: str = 'float32' # one of STORAGES
@@ -187,7 +187,7 @@ def n_bytes(
     "Exact bytes that storing a memory takes (paper section 6, with integrator and labels counted in)."
     return sum(x.nbytes for x in pack(memory, storage).values())
 
-# %% ../nbs/03_memory.ipynb #f7e486e8
+# %% ../nbs/03_memory.ipynb #8b0389d0
 class MemoryFileError(ValueError):
     "A file that should hold a distilled set and does not."
 
@@ -214,7 +214,7 @@ def save_memory(
     os.replace(temporary, path)
     return about['bytes']
 
-# %% ../nbs/03_memory.ipynb #7c804933
+# %% ../nbs/03_memory.ipynb #3b2b3184
 def read_file(
     path: str | Path # a .safetensors file
 ) -> tuple: # (metadata dict, name → tensor)
@@ -241,7 +241,7 @@ def load_memory(
     memory.metadata = about
     return memory
 
-# %% ../nbs/03_memory.ipynb #73252c3d
+# %% ../nbs/03_memory.ipynb #b5cef785
 class DistilledClips(Dataset):
     "A distilled file as a torch data set of (normalised clip (T, 3, H, W), label)."
     def __init__(self,

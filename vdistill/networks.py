@@ -6,17 +6,17 @@
 __all__ = ['NORMS', 'InstanceNorm', 'norm_layer', 'shrink', 'average_space_and_pairs', 'MiniC3D', 'check_clips', 'halve',
            'ConvNet', 'make_network']
 
-# %% ../nbs/02_networks.ipynb #a7653a89
+# %% ../nbs/02_networks.ipynb #d6d8f3f7
 import torch
 from torch import nn
 from torch.nn import functional as F
 from .clips import seeded
 
-# %% ../nbs/02_networks.ipynb #201b9262
+# %% ../nbs/02_networks.ipynb #fb1c33bd
 NORMS = ('none', 'instance', 'group')
 
 class InstanceNorm(nn.GroupNorm):
-    "Instance normalisation over all positions of a channel; a channel with a single position is left as it is."
+    "Instance normalisation over all positions of a channel; a channel with one or two positions is left as it is."
     def __init__(self,
                  channels: int): # number of channels
         super().__init__(channels, channels)
@@ -24,9 +24,9 @@ class InstanceNorm(nn.GroupNorm):
     def forward(self,
                 x: torch.Tensor # features (N, channels, ...)
                ) -> torch.Tensor: # the same shape
-        return super().forward(x) if x[0, 0].numel() > 1 else x
+        return super().forward(x) if x[0, 0].numel() > 2 else x
 
-# %% ../nbs/02_networks.ipynb #fe315320
+# %% ../nbs/02_networks.ipynb #1504c58c
 def norm_layer(
     kind: str, # one of NORMS
     channels: int # number of channels that come in
@@ -36,7 +36,7 @@ def norm_layer(
     if kind == 'instance': return InstanceNorm(channels)
     return nn.GroupNorm(max(channels // 16, 1), channels) if kind == 'group' else nn.Identity()
 
-# %% ../nbs/02_networks.ipynb #5358a6b7
+# %% ../nbs/02_networks.ipynb #b2a68a9b
 def shrink(
     x: torch.Tensor, # features (N, C, T, H, W)
     kernel: tuple # largest pool (t, h, w), also the stride
@@ -44,7 +44,7 @@ def shrink(
     "Max-pool whose kernel is cut to what is left of each dimension."
     return F.max_pool3d(x, tuple(min(k, s) for k, s in zip(kernel, x.shape[2:])))
 
-# %% ../nbs/02_networks.ipynb #ee80e539
+# %% ../nbs/02_networks.ipynb #ff157256
 def average_space_and_pairs(
     x: torch.Tensor # features (N, C, T, H, W)
 ) -> torch.Tensor: # (N, C, max(T-1, 1))
@@ -52,7 +52,7 @@ def average_space_and_pairs(
     x = x.mean((3, 4))
     return (x[..., 1:] + x[..., :-1]) / 2 if x.shape[2] > 1 else x
 
-# %% ../nbs/02_networks.ipynb #f5850920
+# %% ../nbs/02_networks.ipynb #0415d213
 class MiniC3D(nn.Module):
     "The paper's clip network (section 3 of the fact sheet: three 3-D convolutions, classifier, maximum over time)."
     def __init__(self,
@@ -80,7 +80,7 @@ class MiniC3D(nn.Module):
     def forward(self, x):
         return self.classifier(self.drop(average_space_and_pairs(self.features(x)))).amax(-1)
 
-# %% ../nbs/02_networks.ipynb #73859176
+# %% ../nbs/02_networks.ipynb #c7505cd8
 def check_clips(
     x: torch.Tensor # what was given as clips
 ):
@@ -89,7 +89,7 @@ def check_clips(
     if x.shape[1] < 2 or min(x.shape[3:]) < 16:
         raise ValueError(f'a clip needs at least 2 frames of 16x16 pixels, got {x.shape[1]} of {x.shape[3]}x{x.shape[4]}')
 
-# %% ../nbs/02_networks.ipynb #8e5e89bf
+# %% ../nbs/02_networks.ipynb #f6f3bdc6
 def halve(
     x: torch.Tensor # features (N, C, H, W)
 ) -> torch.Tensor: # (N, C, H//2, W//2)
@@ -97,7 +97,7 @@ def halve(
     n, c, h, w = x.shape
     return x[..., :h//2*2, :w//2*2].reshape(n, c, h//2, 2, w//2, 2).mean((3, 5))
 
-# %% ../nbs/02_networks.ipynb #58979b6e
+# %% ../nbs/02_networks.ipynb #78b8b750
 class ConvNet(nn.Module):
     "The still network of dataset distillation (Zhao et al., ICLR 2021): `depth` blocks, then a linear layer."
     def __init__(self,
@@ -123,7 +123,7 @@ class ConvNet(nn.Module):
 
     def forward(self, x): return self.classifier(self.embed(x))
 
-# %% ../nbs/02_networks.ipynb #d1e59876
+# %% ../nbs/02_networks.ipynb #0abab1ca
 def make_network(
     build, # function without arguments that returns a new network
     seed: int, # the run's seed
