@@ -7,13 +7,13 @@ __all__ = ['USER_ERRORS', 'STUDIES', 'CommandError', 'is_user_error', 'Commands'
            'notebook_defaults', 'find_notebook', 'resolve', 'check_data', 'differences', 'relative_to', 'execute',
            'finished', 'show', 'main', 'run', 'run_study', 'datasets', 'prepare', 'reports', 'export']
 
-# %% ../nbs/13_cli.ipynb #d438e71d
+# %% ../nbs/13_cli.ipynb #7dbe353b
 import ast, contextlib, json, re, shutil, sys
 from importlib import import_module
 from pathlib import Path
 import click, yaml
 
-# %% ../nbs/13_cli.ipynb #b892ca74
+# %% ../nbs/13_cli.ipynb #ef38efc2
 class CommandError(click.ClickException):
     "A mistake in what was asked for: one line on the terminal."
     def __init__(self, message, exit_code=2):
@@ -39,7 +39,7 @@ class Commands(click.Group):
             if is_user_error(e): raise CommandError(str(e)) from e
             raise
 
-# %% ../nbs/13_cli.ipynb #d2e3012c
+# %% ../nbs/13_cli.ipynb #b1d25a8f
 STUDIES = {'static_learning': 'StaticLearning', 'dynamic_finetuning': 'DynamicFinetuning'}   # notebook and module → dataclass
 
 class Yaml(yaml.SafeLoader):
@@ -64,7 +64,7 @@ def read_recipe(
     if not isinstance(recipe, dict): raise CommandError(f'{path}: a recipe is a list of "name: value" lines, this is a {type(recipe).__name__}')
     return recipe
 
-# %% ../nbs/13_cli.ipynb #ab104c00
+# %% ../nbs/13_cli.ipynb #b7cb1f7e
 def notebook_defaults(
     path: str | Path # of a study notebook
 ) -> dict: # name → value
@@ -81,7 +81,7 @@ def notebook_defaults(
             raise CommandError(f'{path}: a parameter is no plain literal (line {node.lineno} of its cell)') from e
     return defaults
 
-# %% ../nbs/13_cli.ipynb #213d27f2
+# %% ../nbs/13_cli.ipynb #7c06b617
 def find_notebook(
     study: str # one of STUDIES
 ) -> Path: # of its notebook
@@ -93,7 +93,7 @@ def find_notebook(
         if (path := root/'nbs'/'studies'/f'{study}.ipynb').exists(): return path
     raise CommandError(f'{study}.ipynb not found in nbs/studies of {" or ".join(map(str, dict.fromkeys(roots)))}; run this inside a checkout')
 
-# %% ../nbs/13_cli.ipynb #5ca74d95
+# %% ../nbs/13_cli.ipynb #b2050886
 def resolve(
     study: str, # one of STUDIES
     notebook: str | Path, # its notebook
@@ -120,7 +120,7 @@ def differences(
     missing = '(absent)'
     return [f'{k}: {old.get(k, missing)} → {new.get(k, missing)}' for k in sorted(old | new) if old.get(k, missing) != new.get(k, missing)]
 
-# %% ../nbs/13_cli.ipynb #c8fbf007
+# %% ../nbs/13_cli.ipynb #af8e56e4
 def relative_to(
     path: str | Path, # absolute, or relative to the current folder
     root: Path # a folder
@@ -147,7 +147,7 @@ def execute(
                                'the same command resumes from the last checkpoint', exit_code=1) from e
         except KeyboardInterrupt: raise CommandError('interrupted; the same command resumes from the last checkpoint', exit_code=130) from None
 
-# %% ../nbs/13_cli.ipynb #8154a6cb
+# %% ../nbs/13_cli.ipynb #a39dde7f
 def finished(
     out: Path, # folder of the report
     parameters: dict # asked for
@@ -170,7 +170,7 @@ def show(
     page = out/'report.html'
     click.echo(f"report: {page if page.exists() else out/'report.ipynb'}")
 
-# %% ../nbs/13_cli.ipynb #bb624dcd
+# %% ../nbs/13_cli.ipynb #052f24d5
 @click.group(cls=Commands, context_settings=dict(help_option_names=['-h', '--help']))
 @click.version_option(package_name='vdistill')
 def main():
@@ -197,7 +197,7 @@ def run(study, pairs, recipe, out, force):
         return show(relative_to(root/out, Path.cwd()), results)
     run_study(notebook, root, out, given, force)
 
-# %% ../nbs/13_cli.ipynb #bb2d4f2e
+# %% ../nbs/13_cli.ipynb #add1d434
 def run_study(
     notebook: Path, # of the study
     root: Path, # of the project
@@ -216,7 +216,7 @@ def run_study(
     report_html(root/out/'report.ipynb')
     show(relative_to(root/out, Path.cwd()), results)
 
-# %% ../nbs/13_cli.ipynb #18359ece
+# %% ../nbs/13_cli.ipynb #13778ca5
 @main.command()
 def datasets():
     "List the data sets: what is there, what is missing."
@@ -234,7 +234,7 @@ def prepare(name, size, fold, seed):
     from vdistill.datasets import prepare
     click.echo(prepare(name, size=size, fold=fold, seed=seed))
 
-# %% ../nbs/13_cli.ipynb #38e5c16c
+# %% ../nbs/13_cli.ipynb #d8f71ebe
 @main.command()
 @click.argument('root', default=None, required=False, type=click.Path())
 def reports(root):

@@ -7,7 +7,7 @@ __all__ = ['DEVICES', 'SPLITS', 'ParameterError', 'param', 'check_value', 'Param
            'read_log', 'write_log', 'DistillationError', 'save_checkpoint', 'load_checkpoint', 'cloned', 'peak_memory',
            'Distilled', 'distill', 'Run', 'StudyParameters', 'Setting']
 
-# %% ../nbs/08_distillation.ipynb #6f507d9b
+# %% ../nbs/08_distillation.ipynb #57979e84
 import dataclasses, difflib, hashlib, json, os, resource, time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from .matching import Objective
 from .memory import Memory, STORAGES
 from .networks import MiniC3D, NORMS
 
-# %% ../nbs/08_distillation.ipynb #45405e7f
+# %% ../nbs/08_distillation.ipynb #bc7e0e0d
 class ParameterError(ValueError):
     "A parameter that does not exist, has the wrong type, or an impossible value."
 
@@ -37,7 +37,7 @@ def param(
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=about)
     return field(default=default, metadata=about)
 
-# %% ../nbs/08_distillation.ipynb #30a1f512
+# %% ../nbs/08_distillation.ipynb #c1336b64
 def check_value(
     name: str, # of the parameter, for the message
     value, # what was given
@@ -53,7 +53,7 @@ def check_value(
         raise ParameterError(f'{name} is {value}; allowed: {"any" if low is None else low} to {"any" if high is None else high}')
     return value
 
-# %% ../nbs/08_distillation.ipynb #d88d8376
+# %% ../nbs/08_distillation.ipynb #277ebd62
 class Parameters:
     "Base of a study's parameters: a dataclass that checks itself when it is made."
     def __post_init__(self):
@@ -83,7 +83,7 @@ class Parameters:
 
 def field_default(f): return f.default_factory() if f.default is dataclasses.MISSING else f.default
 
-# %% ../nbs/08_distillation.ipynb #f5965461
+# %% ../nbs/08_distillation.ipynb #a90d96a4
 def digest(
     *parts # anything JSON can hold: what decides the content
 ) -> str: # ten hexadecimal digits
@@ -100,7 +100,7 @@ def once(
         write_json(path, make())
     return json.loads(path.read_text())
 
-# %% ../nbs/08_distillation.ipynb #abaa81d4
+# %% ../nbs/08_distillation.ipynb #50166421
 def read_log(
     path: Path # a .jsonl file; may be absent
 ) -> list: # a dict for each line
@@ -120,7 +120,7 @@ def write_log(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(''.join(json.dumps(l) + '\n' for l in lines))
 
-# %% ../nbs/08_distillation.ipynb #ce3779d0
+# %% ../nbs/08_distillation.ipynb #79fb2e2a
 class DistillationError(RuntimeError):
     "A run that cannot go on, with the step and what to do."
 
@@ -144,7 +144,7 @@ def peak_memory() -> int: # bytes
     if torch.cuda.is_initialized(): return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-# %% ../nbs/08_distillation.ipynb #0e252eb6
+# %% ../nbs/08_distillation.ipynb #08b3842d
 @dataclass
 class Distilled:
     "What a run did: the memory itself is left in its best state."
@@ -154,6 +154,7 @@ class Distilled:
     seconds: float # spent in steps, over all resumed parts, scoring not counted
     log: list # dicts: step, loss, and score where one was taken
 
+# %% ../nbs/08_distillation.ipynb #77a88dff
 def distill(
     memory: Memory, # what is learned, changed in place
     objective: Objective, # what it is learned for
@@ -179,7 +180,7 @@ def distill(
             if last or run.step % save_every == 0: run.save()
     return run.finish()
 
-# %% ../nbs/08_distillation.ipynb #936a9b5c
+# %% ../nbs/08_distillation.ipynb #aee60841
 class Run:
     "The state of one distillation: what `distill` does between two lines."
     def __init__(self, memory, objective, optimiser, folder, score):
@@ -190,7 +191,6 @@ class Run:
         vars(self).update(found)
         self.lines = [l for l in read_log(self.log) if l['step'] <= self.step] if self.step else []
         write_log(self.log, self.lines)
-
     def one_step(self):
         "Loss, gradient, update; raises `DistillationError` when the loss is no finite number."
         start = time.perf_counter()
@@ -203,26 +203,23 @@ class Run:
         self.step += 1
         self.seconds += time.perf_counter() - start
         return loss.item()
-
     def note(self, **values):
         self.lines.append(dict(step=self.step, **values))
         with self.log.open('a') as f: f.write(json.dumps(self.lines[-1]) + '\n')
-
     def take_score(self):
+        "Score the memory, and keep it if it is the best so far."
         value = self.score(self.memory)
         self.note(score=value)
         if self.best_score is None or value > self.best_score:
             self.best, self.best_step, self.best_score = cloned(self.memory.state_dict()), self.step, value
-
     def save(self):
         progress = {k: getattr(self, k) for k in ('step', 'seconds', 'best', 'best_step', 'best_score')}
         save_checkpoint(self.checkpoint, self.memory, self.objective, self.optimiser, progress)
-
     def finish(self):
         if self.best: self.memory.load_state_dict(self.best)
         return Distilled(self.step, self.best_step if self.best else self.step, self.best_score, self.seconds, self.lines)
 
-# %% ../nbs/08_distillation.ipynb #e5820427
+# %% ../nbs/08_distillation.ipynb #04c83c7b
 DEVICES, SPLITS = ('auto', 'cpu', 'cuda'), ('train', 'val', 'test')
 
 @dataclass
@@ -247,6 +244,7 @@ class StudyParameters(Parameters):
     out: str = param('reports/smoke', 'folder of the report')
 
     def validate(self):
+        "Seeds, widths, folder and device; see `Parameters`."
         whole = lambda x: type(x) is int and x >= 0
         if not self.seeds or not all(map(whole, self.seeds)) or len(set(self.seeds)) < len(self.seeds):
             raise ParameterError(f'seeds is {self.seeds!r}; allowed: different whole numbers from 0 up, at least one')
@@ -255,7 +253,7 @@ class StudyParameters(Parameters):
         if not self.out: raise ParameterError('out is empty; allowed: a folder')
         if self.device == 'cuda' and not torch.cuda.is_available(): raise ParameterError("device is 'cuda', but there is no GPU; allowed here: auto, cpu")
 
-# %% ../nbs/08_distillation.ipynb #3437ffa7
+# %% ../nbs/08_distillation.ipynb #9f920fd9
 class Setting:
     "What a study works with: the three splits, the network, the judge. Made from `StudyParameters`."
     norm = dict(mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -6,7 +6,7 @@
 __all__ = ['PROTOCOLS', 'FITTED', 'memory_batches', 'real_batches', 'Training', 'standardise', 'train', 'scores', 'predict',
            'flip_some', 'test_scores', 'judge_one', 'all_combinations', 'judge', 'mean_std', 'summarise']
 
-# %% ../nbs/04_evaluation.ipynb #57c8983a
+# %% ../nbs/04_evaluation.ipynb #edb6f5a6
 from dataclasses import asdict, dataclass
 import torch
 from torch.nn import functional as F
@@ -15,7 +15,7 @@ from .clips import Clips, generator, normalise, seeded
 from .memory import Memory
 from .networks import make_network
 
-# %% ../nbs/04_evaluation.ipynb #ba9b5032
+# %% ../nbs/04_evaluation.ipynb #63a88393
 def memory_batches(
     memory: Memory, # a distilled set
     size: int, # clips a batch
@@ -24,13 +24,14 @@ def memory_batches(
     "Epochs over a distilled set: every slot once, each with a combination drawn anew."
     clips, labels = memory.combinations().to(device), memory.labels.to(device)
     def epoch(g):
+        "Batches of one epoch, drawn by the generator."
         order = torch.randperm(len(labels), generator=g)
         combo = torch.randint(clips.shape[1], (len(labels),), generator=g)
         for part in order.split(size):
             yield clips[part.to(device), combo[part].to(device)], labels[part.to(device)]
     return epoch
 
-# %% ../nbs/04_evaluation.ipynb #5486ee2a
+# %% ../nbs/04_evaluation.ipynb #feab7d05
 def real_batches(
     clips: Clips, # real clips
     size: int, # clips a batch
@@ -43,7 +44,7 @@ def real_batches(
         for x, y in clips.batches(size, g): yield normalise(x.to(device), mean, std), y.to(device)
     return epoch
 
-# %% ../nbs/04_evaluation.ipynb #ba929a94
+# %% ../nbs/04_evaluation.ipynb #0b5768fb
 PROTOCOLS = ('honest', 'paper')
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def standardise(
     "The paper's batch standardisation, by one scalar mean and deviation."
     return (x - x.mean()) / x.std()
 
-# %% ../nbs/04_evaluation.ipynb #3c9895c3
+# %% ../nbs/04_evaluation.ipynb #bbb336aa
 def train(
     network, # a fresh network, trained in place
     epoch_of, # epochs as `memory_batches` or `real_batches` make them
@@ -88,7 +89,7 @@ def train(
         if after_epoch: after_epoch(epoch + 1)
     return network.eval()
 
-# %% ../nbs/04_evaluation.ipynb #46bd6f89
+# %% ../nbs/04_evaluation.ipynb #2b756b16
 def scores(
     logits: torch.Tensor, # (N, K)
     labels: torch.Tensor # (N,)
@@ -101,7 +102,7 @@ def scores(
     if n_classes > 5: found['top5'] = (logits.topk(5).indices == labels[:, None]).any(1).float().mean().item()
     return found
 
-# %% ../nbs/04_evaluation.ipynb #9e500275
+# %% ../nbs/04_evaluation.ipynb #a703793f
 @torch.no_grad()
 def predict(
     network, # a trained network
@@ -113,7 +114,7 @@ def predict(
     found = [(network(change(x) if change else x).cpu(), y.cpu()) for x, y in batches]
     return torch.cat([l for l, _ in found]), torch.cat([y for _, y in found])
 
-# %% ../nbs/04_evaluation.ipynb #51e9e1f9
+# %% ../nbs/04_evaluation.ipynb #d854ea4d
 def flip_some(
     x: torch.Tensor, # clips (N, T, C, H, W)
     g: torch.Generator # draws which
@@ -140,7 +141,7 @@ def test_scores(
         passes.append(scores(*predict(network, epoch_of(generator(seed, 'test starts', i)), lambda x: standardise(flip_some(x, g)))))
     return {k: torch.tensor([p[k] for p in passes]).mean(0).tolist() for k in passes[0]}
 
-# %% ../nbs/04_evaluation.ipynb #6d0e8728
+# %% ../nbs/04_evaluation.ipynb #4cf36977
 def judge_one(data, test, build, training, seed, index, mean, std, device='cpu') -> dict:
     "Train network number `index` on `data` and score it: `judge` for one network."
     network = make_network(build, seed, 'evaluation', index, device)
@@ -162,7 +163,7 @@ def all_combinations(memory, size, device='cpu'):
     labels = memory.labels.repeat_interleave(memory.n_combos)
     return [(x.to(device), y.to(device)) for x, y in zip(clips.split(size), labels.split(size))]
 
-# %% ../nbs/04_evaluation.ipynb #7428435f
+# %% ../nbs/04_evaluation.ipynb #d76bcfc9
 def judge(
     data, # a `Memory`, or `Clips`: what networks are trained on
     test: Clips, # real clips they are tested on
@@ -179,7 +180,7 @@ def judge(
     each = tqdm(range(n_networks), desc=title or 'networks', leave=False, disable=not title)
     return [judge_one(data, test, build, training, seed, i, mean, std, device) for i in each]
 
-# %% ../nbs/04_evaluation.ipynb #1d1c4746
+# %% ../nbs/04_evaluation.ipynb #3d4bbea6
 FITTED = 0.9   # training accuracy from which a network counts as having fitted its set
 
 def mean_std(

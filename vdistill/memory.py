@@ -7,7 +7,7 @@ __all__ = ['INTERPOLATIONS', 'INTEGRATOR_INITS', 'PAIRINGS', 'STORAGES', 'MEMORI
            'FrameMemory', 'make_integrator', 'StaticDynamicMemory', 'check_pairing', 'quantise', 'dequantise', 'pack',
            'unpack', 'n_bytes', 'MemoryFileError', 'save_memory', 'read_file', 'load_memory', 'DistilledClips']
 
-# %% ../nbs/03_memory.ipynb #3246c51f
+# %% ../nbs/03_memory.ipynb #26056af7
 import json, os
 from pathlib import Path
 import torch
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-# %% ../nbs/03_memory.ipynb #96bbdc6f
+# %% ../nbs/03_memory.ipynb #4d0a7152
 INTERPOLATIONS = ('duplicate', 'linear')
 
 def interpolation_matrix(
@@ -34,7 +34,7 @@ def interpolation_matrix(
     part = (place - low)[:, None]
     return eye[low] * (1 - part) + eye[(low + 1).clamp(max=n_syn - 1)] * part
 
-# %% ../nbs/03_memory.ipynb #55c80f96
+# %% ../nbs/03_memory.ipynb #728bf4a1
 class Memory(nn.Module):
     "What a distilled set stores, and how it decodes to clips (K, vpc, T, 3, H, W) in normalised space."
     n_combos = 1   # clips that one slot can decode to
@@ -50,7 +50,7 @@ class Memory(nn.Module):
     @property
     def labels(self): return self.slot_labels.long()
 
-    def decode(self, combo): raise NotImplementedError
+    def decode(self, combo): raise NotImplementedError   # combo (K, vpc) → clips (K, vpc, T, 3, H, W)
 
     def clips(self,
               generator: torch.Generator = None # draws a combination for each slot; None: the first of each
@@ -66,7 +66,7 @@ class Memory(nn.Module):
         each = [self.decode(torch.full((self.n_classes, self.vpc), c, device=self.slot_labels.device)) for c in range(self.n_combos)]
         return torch.stack([c.flatten(0, 1) for c in each], 1)
 
-# %% ../nbs/03_memory.ipynb #0bf719aa
+# %% ../nbs/03_memory.ipynb #579dd262
 class FrameMemory(Memory):
     "Independent frames a clip, expanded to T by interpolation (paper section 4); full clips when N_syn = T."
     def __init__(self,
@@ -85,7 +85,7 @@ class FrameMemory(Memory):
 
     def config(self): return dict(n_frames=self.n_frames, interpolation=self.interpolation)
 
-# %% ../nbs/03_memory.ipynb #69d65a82
+# %% ../nbs/03_memory.ipynb #ab5e727b
 INTEGRATOR_INITS = ('random', 'still')
 
 def make_integrator(
@@ -100,7 +100,7 @@ def make_integrator(
         with torch.no_grad(): conv.weight[:, :, 1, 1, 1] = torch.cat([torch.eye(3), torch.full((3, 1), share)], 1)
     return conv
 
-# %% ../nbs/03_memory.ipynb #ce834447
+# %% ../nbs/03_memory.ipynb #eae4c51a
 PAIRINGS = {'multi': 2, 'one': 1}   # stills, and dynamic memories, that a slot owns
 
 class StaticDynamicMemory(Memory):
@@ -111,13 +111,16 @@ class StaticDynamicMemory(Memory):
                  pairing: str = 'multi', # 'multi': two stills and two dynamics a slot, drawn independently; 'one'
                  integrator: nn.Conv3d = None): # default: `make_integrator()`
         check_pairing(stills, dynamics, pairing)
-        self_per = PAIRINGS[pairing]
-        super().__init__(stills.shape[0], stills.shape[1] // self_per, dynamics.shape[2])
-        self.pairing, self.per_slot, self.n_combos = pairing, self_per, self_per**2
+        per_slot = PAIRINGS[pairing]
+        super().__init__(stills.shape[0], stills.shape[1] // per_slot, dynamics.shape[2])
+        self.pairing, self.per_slot, self.n_combos = pairing, per_slot, per_slot**2
         self.stills, self.dynamics = nn.Parameter(stills.clone()), nn.Parameter(dynamics.clone())
         self.integrator = make_integrator() if integrator is None else integrator
 
-    def decode(self, combo):
+    def decode(self,
+               combo: torch.Tensor # (K, vpc), which of the slot's combinations: still · 2 + dynamic
+              ) -> torch.Tensor: # (K, vpc, T, 3, H, W)
+        "Repeat each slot's still, stack its dynamic memory as fourth channel, integrate (paper section 6)."
         base = torch.arange(self.vpc, device=combo.device) * self.per_slot
         k = torch.arange(self.n_classes, device=combo.device)[:, None]
         still = self.stills[k, base + combo // self.per_slot].flatten(0, 1)
@@ -128,7 +131,7 @@ class StaticDynamicMemory(Memory):
 
     def config(self): return dict(pairing=self.pairing)
 
-# %% ../nbs/03_memory.ipynb #4eb6a2cc
+# %% ../nbs/03_memory.ipynb #defdbb15
 def check_pairing(stills, dynamics, pairing):
     "Raise `ValueError` unless stills and dynamics fit each other and the pairing."
     if pairing not in PAIRINGS: raise ValueError(f'pairing is {pairing!r}; allowed: {", ".join(PAIRINGS)}')
@@ -137,7 +140,7 @@ def check_pairing(stills, dynamics, pairing):
         raise ValueError(f'dynamics must be (K, spc, T, 1, H, W) for stills {tuple(stills.shape)}, got {tuple(dynamics.shape)}')
     if stills.shape[1] % PAIRINGS[pairing]: raise ValueError(f"pairing 'multi' needs an even number of stills a class, got {stills.shape[1]}")
 
-# %% ../nbs/03_memory.ipynb #8d572d15
+# %% ../nbs/03_memory.ipynb #c73b2d6a
 STORAGES = ('float32', 'float16', 'uint8')
 
 def quantise(
@@ -157,7 +160,7 @@ def dequantise(
     "Undo `quantise` up to half a step."
     return (x.reshape(len(scale), -1).float() * scale[:, 1:] + scale[:, :1]).view(x.shape)
 
-# %% ../nbs/03_memory.ipynb #6685dd79
+# %% ../nbs/03_memory.ipynb #c4d2ab36
 def pack(
     memory: Memory, # what to store
     storage: str = 'float32' # one of STORAGES
@@ -187,7 +190,7 @@ def n_bytes(
     "Exact bytes that storing a memory takes (paper section 6, with integrator and labels counted in)."
     return sum(x.nbytes for x in pack(memory, storage).values())
 
-# %% ../nbs/03_memory.ipynb #8b0389d0
+# %% ../nbs/03_memory.ipynb #ce80b903
 class MemoryFileError(ValueError):
     "A file that should hold a distilled set and does not."
 
@@ -211,10 +214,11 @@ def save_memory(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + '.part')
     save_file(packed, temporary, {'vdistill': json.dumps(about)})
+    temporary.chmod(0o644)   # safetensors makes files that only their owner can read
     os.replace(temporary, path)
     return about['bytes']
 
-# %% ../nbs/03_memory.ipynb #3b2b3184
+# %% ../nbs/03_memory.ipynb #7ae9182b
 def read_file(
     path: str | Path # a .safetensors file
 ) -> tuple: # (metadata dict, name → tensor)
@@ -241,7 +245,7 @@ def load_memory(
     memory.metadata = about
     return memory
 
-# %% ../nbs/03_memory.ipynb #b5cef785
+# %% ../nbs/03_memory.ipynb #2636da20
 class DistilledClips(Dataset):
     "A distilled file as a torch data set of (normalised clip (T, 3, H, W), label)."
     def __init__(self,

@@ -6,13 +6,13 @@
 __all__ = ['NORMS', 'InstanceNorm', 'norm_layer', 'shrink', 'average_space_and_pairs', 'MiniC3D', 'check_clips', 'halve',
            'ConvNet', 'make_network']
 
-# %% ../nbs/02_networks.ipynb #d6d8f3f7
+# %% ../nbs/02_networks.ipynb #e0af6f6b
 import torch
 from torch import nn
 from torch.nn import functional as F
 from .clips import seeded
 
-# %% ../nbs/02_networks.ipynb #fb1c33bd
+# %% ../nbs/02_networks.ipynb #f99b4d74
 NORMS = ('none', 'instance', 'group')
 
 class InstanceNorm(nn.GroupNorm):
@@ -24,9 +24,10 @@ class InstanceNorm(nn.GroupNorm):
     def forward(self,
                 x: torch.Tensor # features (N, channels, ...)
                ) -> torch.Tensor: # the same shape
+        "Normalise each channel of each clip on its own."
         return super().forward(x) if x[0, 0].numel() > 2 else x
 
-# %% ../nbs/02_networks.ipynb #1504c58c
+# %% ../nbs/02_networks.ipynb #61413edd
 def norm_layer(
     kind: str, # one of NORMS
     channels: int # number of channels that come in
@@ -36,7 +37,7 @@ def norm_layer(
     if kind == 'instance': return InstanceNorm(channels)
     return nn.GroupNorm(max(channels // 16, 1), channels) if kind == 'group' else nn.Identity()
 
-# %% ../nbs/02_networks.ipynb #b2a68a9b
+# %% ../nbs/02_networks.ipynb #3892a3e7
 def shrink(
     x: torch.Tensor, # features (N, C, T, H, W)
     kernel: tuple # largest pool (t, h, w), also the stride
@@ -44,7 +45,7 @@ def shrink(
     "Max-pool whose kernel is cut to what is left of each dimension."
     return F.max_pool3d(x, tuple(min(k, s) for k, s in zip(kernel, x.shape[2:])))
 
-# %% ../nbs/02_networks.ipynb #ff157256
+# %% ../nbs/02_networks.ipynb #88c23f53
 def average_space_and_pairs(
     x: torch.Tensor # features (N, C, T, H, W)
 ) -> torch.Tensor: # (N, C, max(T-1, 1))
@@ -52,7 +53,7 @@ def average_space_and_pairs(
     x = x.mean((3, 4))
     return (x[..., 1:] + x[..., :-1]) / 2 if x.shape[2] > 1 else x
 
-# %% ../nbs/02_networks.ipynb #0415d213
+# %% ../nbs/02_networks.ipynb #b2b7f684
 class MiniC3D(nn.Module):
     "The paper's clip network (section 3 of the fact sheet: three 3-D convolutions, classifier, maximum over time)."
     def __init__(self,
@@ -68,19 +69,20 @@ class MiniC3D(nn.Module):
 
     def features(self,
                  x: torch.Tensor # clips (N, T, 3, H, W), T >= 2, H and W >= 16
-                ) -> torch.Tensor: # output of the third stage (N, C, T', H', W')
+                ) -> torch.Tensor: # (N, C, T', H', W')
+        "Output of the third stage, which the paper takes as embedding; raises `ValueError` for clips that are too small."
         check_clips(x)
         x = x.transpose(1, 2)
         for conv, norm, pool in zip(self.convs, self.norms, ((1, 2, 2), (2, 2, 2), (2, 2, 2))):
             x = shrink(F.relu(norm(conv(x))), pool)
         return x
 
-    def embed(self, x): return self.features(x).flatten(1)
+    def embed(self, x): return self.features(x).flatten(1)   # clips (N, T, 3, H, W) → (N, E)
 
     def forward(self, x):
         return self.classifier(self.drop(average_space_and_pairs(self.features(x)))).amax(-1)
 
-# %% ../nbs/02_networks.ipynb #c7505cd8
+# %% ../nbs/02_networks.ipynb #1d6c0308
 def check_clips(
     x: torch.Tensor # what was given as clips
 ):
@@ -89,7 +91,7 @@ def check_clips(
     if x.shape[1] < 2 or min(x.shape[3:]) < 16:
         raise ValueError(f'a clip needs at least 2 frames of 16x16 pixels, got {x.shape[1]} of {x.shape[3]}x{x.shape[4]}')
 
-# %% ../nbs/02_networks.ipynb #f6f3bdc6
+# %% ../nbs/02_networks.ipynb #2326346c
 def halve(
     x: torch.Tensor # features (N, C, H, W)
 ) -> torch.Tensor: # (N, C, H//2, W//2)
@@ -97,7 +99,7 @@ def halve(
     n, c, h, w = x.shape
     return x[..., :h//2*2, :w//2*2].reshape(n, c, h//2, 2, w//2, 2).mean((3, 5))
 
-# %% ../nbs/02_networks.ipynb #78b8b750
+# %% ../nbs/02_networks.ipynb #62efa27c
 class ConvNet(nn.Module):
     "The still network of dataset distillation (Zhao et al., ICLR 2021): `depth` blocks, then a linear layer."
     def __init__(self,
@@ -121,9 +123,9 @@ class ConvNet(nn.Module):
         for conv, norm in zip(self.convs, self.norms): x = halve(F.relu(norm(conv(x))))
         return x.flatten(1)
 
-    def forward(self, x): return self.classifier(self.embed(x))
+    def forward(self, x): return self.classifier(self.embed(x))   # logits (N, K)
 
-# %% ../nbs/02_networks.ipynb #0abab1ca
+# %% ../nbs/02_networks.ipynb #1d13b80d
 def make_network(
     build, # function without arguments that returns a new network
     seed: int, # the run's seed

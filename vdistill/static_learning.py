@@ -6,7 +6,7 @@
 __all__ = ['STARTS', 'StaticLearning', 'first_stills', 'as_clips', 'learn_stills', 'store', 'distilled_file', 'Comparison',
            'static_learning']
 
-# %% ../nbs/10_static_learning.ipynb #21016f2b
+# %% ../nbs/10_static_learning.ipynb #6647a879
 import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from .matching import GradientMatching, draw_classes
 from .memory import FrameMemory, Memory, load_memory, n_bytes, save_memory
 from .networks import ConvNet
 
-# %% ../nbs/10_static_learning.ipynb #88177fad
+# %% ../nbs/10_static_learning.ipynb #517fd29c
 STARTS = ('real', 'noise')
 
 @dataclass
@@ -41,7 +41,7 @@ class StaticLearning(StudyParameters):
         super().validate()
         if self.size < 2**self.depth: raise ParameterError(f'depth is {self.depth}; allowed at size {self.size}: up to {self.size.bit_length() - 1}')
 
-# %% ../nbs/10_static_learning.ipynb #a642ccad
+# %% ../nbs/10_static_learning.ipynb #f18e7530
 def first_stills(
     setting: Setting, # data and network
     spc: int, # stills per class
@@ -62,7 +62,7 @@ def as_clips(
     "Stills as clips that a clip network can be trained on."
     return FrameMemory(memory.frames.detach(), n_frames)
 
-# %% ../nbs/10_static_learning.ipynb #de324a87
+# %% ../nbs/10_static_learning.ipynb #a73eb293
 def learn_stills(
     setting: Setting, # data, clip network, judge
     p: StaticLearning, # parameters of the stage
@@ -82,7 +82,7 @@ def learn_stills(
                    save_every=20, title=f'stills, seed {seed}')
     return as_clips(memory, p.frames), done
 
-# %% ../nbs/10_static_learning.ipynb #e8f3bf20
+# %% ../nbs/10_static_learning.ipynb #ee8bc478
 def store(
     memory: Memory, # to be stored
     path: Path, # a .safetensors file
@@ -102,7 +102,7 @@ def distilled_file(
     "Where a report keeps the set of one seed: distilled.safetensors for the first, distilled-SEED.safetensors for others."
     return Path(p.out)/('distilled.safetensors' if seed == p.seeds[0] else f'distilled-{seed}.safetensors')
 
-# %% ../nbs/10_static_learning.ipynb #b1335c3d
+# %% ../nbs/10_static_learning.ipynb #8a156e39
 class Comparison:
     "Collects what several methods reach over several seeds, in the form that results.json wants."
     def __init__(self, setting):
@@ -134,7 +134,7 @@ class Comparison:
                     storage=dict(format=s.p.storage, stored=self.stored, real_set=s.train.nbytes, real_set_format='uint8, one clip a video'),
                     timing=dict(seconds_per_step={m: sum(x) / len(x) for m, x in self.pace.items()}, peak_memory_bytes=peak_memory()))
 
-# %% ../nbs/10_static_learning.ipynb #c23e5e1d
+# %% ../nbs/10_static_learning.ipynb #6506562c
 def static_learning(
     p: StaticLearning # checked parameters
 ) -> Comparison: # of random real frames with distilled stills
