@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['METHODS', 'OPTIMISERS', 'DYNAMIC_STARTS', 'DynamicFinetuning', 'static_parameters', 'find_stills', 'random_clips',
            'make_optimiser', 'first_dynamics', 'start_static_dynamic', 'match_distributions', 'learn_static_dynamic',
-           'learn_full_clips', 'compare_one', 'dynamic_finetuning', 'by_seed', 'difference', 'findings']
+           'learn_full_clips', 'compare_one', 'dynamic_finetuning', 'by_seed', 'difference', 'findings', 'kept_steps']
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #3ab054a9
+# %% ../nbs/11_dynamic_finetuning.ipynb #5c45db9d
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from .memory import FrameMemory, INTEGRATOR_INITS, PAIRINGS, StaticDynamicMemory
 from .networks import make_network
 from .static_learning import Comparison, StaticLearning, distilled_file, learn_stills, store
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #10722266
+# %% ../nbs/11_dynamic_finetuning.ipynb #c4ecf992
 METHODS = ('random real clips', 'stills repeated', 'full clips (DM)', 'static-dynamic (DM)', 'whole real set')
 OPTIMISERS, DYNAMIC_STARTS = ('sgd', 'adam'), ('noise', 'real')
 
@@ -60,7 +60,7 @@ class DynamicFinetuning(StudyParameters):
             raise ParameterError(f'methods is {self.methods!r}; allowed: any of {", ".join(METHODS)}')
         static_parameters(self)
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #f81a54d3
+# %% ../nbs/11_dynamic_finetuning.ipynb #488c2142
 def static_parameters(
     p: DynamicFinetuning # parameters of stage 2
 ) -> StaticLearning: # checked
@@ -70,7 +70,7 @@ def static_parameters(
     still = {n.removeprefix('still_'): v for n, v in mine.items() if n.startswith('still_') and n.removeprefix('still_') in known}
     return StaticLearning(**shared, **still, spc=p.vpc * PAIRINGS[p.pairing])
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #d2616e6b
+# %% ../nbs/11_dynamic_finetuning.ipynb #a9ad62fa
 def find_stills(
     setting: Setting, # data and judge
     p: DynamicFinetuning, # parameters
@@ -88,7 +88,7 @@ def find_stills(
         raise ParameterError(f'stills is {p.stills!r}: this study needs {spc} single frames a class')
     return found, None
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #83ae86bc
+# %% ../nbs/11_dynamic_finetuning.ipynb #8f47b6e6
 def random_clips(
     setting: Setting, # data
     vpc: int, # clips per class
@@ -99,7 +99,7 @@ def random_clips(
     if real.shape[1] < vpc: raise ParameterError(f'vpc is {vpc}; allowed: up to {real.shape[1]}, the clips of the smallest class')
     return FrameMemory(normalise(real, **setting.norm), setting.p.frames)
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #49d9dcbb
+# %% ../nbs/11_dynamic_finetuning.ipynb #a4f7d702
 def make_optimiser(
     name: str, # one of OPTIMISERS
     parts: list, # (parameters, learning rate) of each part
@@ -136,7 +136,7 @@ def start_static_dynamic(
     memory.stills.requires_grad_(False)
     return memory
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #3ba4884d
+# %% ../nbs/11_dynamic_finetuning.ipynb #f40986a1
 def match_distributions(
     memory, # what is learned, changed in place
     parts: list, # (parameters, learning rate) of each part
@@ -161,13 +161,13 @@ def learn_static_dynamic(setting, p, seed, stills): # → memory, Distilled, fol
     origin = p.stills or [v for n, v in p.asdict().items() if n.startswith('still_')]
     return memory, *match_distributions(memory, parts, p.momentum, setting, p, seed, 'static-dynamic', [origin, p.pairing, p.integrator, p.dynamics, p.dynamics_std])
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #a2f6db96
+# %% ../nbs/11_dynamic_finetuning.ipynb #5ffdd6bb
 def learn_full_clips(setting, p, seed): # → memory, Distilled, folder
     "The baseline: every pixel of every frame is learned by DM, from real clips on (momentum 0.5, as in the paper)."
     memory = random_clips(setting, p.vpc, seed).to(setting.device)
     return memory, *match_distributions(memory, [([memory.frames], p.lr_full)], 0.5, setting, p, seed, 'full', [])
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #42424ccd
+# %% ../nbs/11_dynamic_finetuning.ipynb #b2d6c570
 def compare_one(
     found: Comparison, # collects
     p: DynamicFinetuning, # parameters
@@ -199,7 +199,7 @@ def dynamic_finetuning(
     for seed in p.seeds: compare_one(found, p, seed)
     return found
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #401f6499
+# %% ../nbs/11_dynamic_finetuning.ipynb #ba45332d
 def by_seed(
     summary: dict, # of one method, as in results.json
     n_seeds: int, # distillation seeds
@@ -235,3 +235,12 @@ def findings(
         parts = [difference(ours, other, n_seeds)] + [f'{g} classes {difference(ours, other, n_seeds, g)}' for g in ours['groups']]
         said.append(f'{subject} against {name}, at {ours["bytes"] / other["bytes"]:.2f} times its bytes: ' + '; '.join(parts) + '.')
     return said
+
+# %% ../nbs/11_dynamic_finetuning.ipynb #e034d9b8
+def kept_steps(
+    selection: list # as in results.json: method, seed and best_step of each distillation
+) -> list: # a sentence a method
+    "Which steps were kept, and in how many seeds that was the start."
+    steps = {}
+    for s in selection: steps.setdefault(s['method'], []).append(s['best_step'])
+    return [f'{m}: kept at step {", ".join(map(str, x))}; the start was best in {x.count(0)} of {len(x)} seeds.' for m, x in steps.items()]
