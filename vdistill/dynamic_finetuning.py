@@ -7,7 +7,7 @@ __all__ = ['METHODS', 'OPTIMISERS', 'DYNAMIC_STARTS', 'DynamicFinetuning', 'stat
            'make_optimiser', 'first_dynamics', 'start_static_dynamic', 'match_distributions', 'learn_static_dynamic',
            'learn_full_clips', 'compare_one', 'dynamic_finetuning', 'by_seed', 'difference', 'findings', 'kept_steps']
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #5c45db9d
+# %% ../nbs/11_dynamic_finetuning.ipynb #b4305172
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from .memory import FrameMemory, INTEGRATOR_INITS, PAIRINGS, StaticDynamicMemory
 from .networks import make_network
 from .static_learning import Comparison, StaticLearning, distilled_file, learn_stills, store
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #c4ecf992
+# %% ../nbs/11_dynamic_finetuning.ipynb #ce8f8b54
 METHODS = ('random real clips', 'stills repeated', 'full clips (DM)', 'static-dynamic (DM)', 'whole real set')
 OPTIMISERS, DYNAMIC_STARTS = ('sgd', 'adam'), ('noise', 'real')
 
@@ -39,7 +39,7 @@ class DynamicFinetuning(StudyParameters):
     lr_integrator: float = param(1e-3, 'learning rate of the integrator', low=0.)
     momentum: float = param(0.95, 'of SGD', low=0., high=1.)
     lr_full: float = param(1.0, 'learning rate of the pixels of full clips', low=0.)
-    bank: int = param(64, 'random networks with exact class means; 0: fresh networks and real batches, as in the paper', low=0)
+    bank: int = param(8, 'random networks with exact class means; 0: fresh networks and real batches, as in the paper', low=0)
     batch: int = param(64, 'real clips a class and step, without a bank', low=1)
     epochs_real: int = param(25, 'epochs on the whole real set', low=1)
     lr_real: float = param(0.03, 'learning rate there', low=0.)
@@ -60,7 +60,7 @@ class DynamicFinetuning(StudyParameters):
             raise ParameterError(f'methods is {self.methods!r}; allowed: any of {", ".join(METHODS)}')
         static_parameters(self)
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #488c2142
+# %% ../nbs/11_dynamic_finetuning.ipynb #af093998
 def static_parameters(
     p: DynamicFinetuning # parameters of stage 2
 ) -> StaticLearning: # checked
@@ -70,7 +70,7 @@ def static_parameters(
     still = {n.removeprefix('still_'): v for n, v in mine.items() if n.startswith('still_') and n.removeprefix('still_') in known}
     return StaticLearning(**shared, **still, spc=p.vpc * PAIRINGS[p.pairing])
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #a9ad62fa
+# %% ../nbs/11_dynamic_finetuning.ipynb #7772abc4
 def find_stills(
     setting: Setting, # data and judge
     p: DynamicFinetuning, # parameters
@@ -88,7 +88,7 @@ def find_stills(
         raise ParameterError(f'stills is {p.stills!r}: this study needs {spc} single frames a class')
     return found, None
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #8f47b6e6
+# %% ../nbs/11_dynamic_finetuning.ipynb #0ab069e0
 def random_clips(
     setting: Setting, # data
     vpc: int, # clips per class
@@ -99,7 +99,7 @@ def random_clips(
     if real.shape[1] < vpc: raise ParameterError(f'vpc is {vpc}; allowed: up to {real.shape[1]}, the clips of the smallest class')
     return FrameMemory(normalise(real, **setting.norm), setting.p.frames)
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #a4f7d702
+# %% ../nbs/11_dynamic_finetuning.ipynb #305ed223
 def make_optimiser(
     name: str, # one of OPTIMISERS
     parts: list, # (parameters, learning rate) of each part
@@ -136,7 +136,7 @@ def start_static_dynamic(
     memory.stills.requires_grad_(False)
     return memory
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #f40986a1
+# %% ../nbs/11_dynamic_finetuning.ipynb #bf189b2e
 def match_distributions(
     memory, # what is learned, changed in place
     parts: list, # (parameters, learning rate) of each part
@@ -161,13 +161,13 @@ def learn_static_dynamic(setting, p, seed, stills): # → memory, Distilled, fol
     origin = p.stills or [v for n, v in p.asdict().items() if n.startswith('still_')]
     return memory, *match_distributions(memory, parts, p.momentum, setting, p, seed, 'static-dynamic', [origin, p.pairing, p.integrator, p.dynamics, p.dynamics_std])
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #5ffdd6bb
+# %% ../nbs/11_dynamic_finetuning.ipynb #fbee6722
 def learn_full_clips(setting, p, seed): # → memory, Distilled, folder
     "The baseline: every pixel of every frame is learned by DM, from real clips on (momentum 0.5, as in the paper)."
     memory = random_clips(setting, p.vpc, seed).to(setting.device)
     return memory, *match_distributions(memory, [([memory.frames], p.lr_full)], 0.5, setting, p, seed, 'full', [])
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #b2d6c570
+# %% ../nbs/11_dynamic_finetuning.ipynb #e3fe6a38
 def compare_one(
     found: Comparison, # collects
     p: DynamicFinetuning, # parameters
@@ -199,7 +199,7 @@ def dynamic_finetuning(
     for seed in p.seeds: compare_one(found, p, seed)
     return found
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #ba45332d
+# %% ../nbs/11_dynamic_finetuning.ipynb #22a4a99e
 def by_seed(
     summary: dict, # of one method, as in results.json
     n_seeds: int, # distillation seeds
@@ -236,7 +236,7 @@ def findings(
         said.append(f'{subject} against {name}, at {ours["bytes"] / other["bytes"]:.2f} times its bytes: ' + '; '.join(parts) + '.')
     return said
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #e034d9b8
+# %% ../nbs/11_dynamic_finetuning.ipynb #d32b5267
 def kept_steps(
     selection: list # as in results.json: method, seed and best_step of each distillation
 ) -> list: # a sentence a method

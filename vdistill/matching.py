@@ -6,7 +6,7 @@
 __all__ = ['Objective', 'draw_classes', 'mean_distance', 'embed_means', 'DistributionMatching', 'make_bank', 'row_distance',
            'class_gradients', 'GradientMatching']
 
-# %% ../nbs/06_matching.ipynb #3c44e159
+# %% ../nbs/06_matching.ipynb #54bc4832
 import torch
 from torch.nn import functional as F
 from torch.func import functional_call, grad, vmap
@@ -15,7 +15,7 @@ from .clips import Clips, generator, normalise
 from .memory import Memory
 from .networks import make_network
 
-# %% ../nbs/06_matching.ipynb #e58ff28c
+# %% ../nbs/06_matching.ipynb #cb47de25
 class Objective:
     "What a memory is shaped by: a loss at each step, and a state that a checkpoint keeps."
     def loss(self, memory, step): raise NotImplementedError   # scalar tensor, differentiable in the memory
@@ -23,7 +23,7 @@ class Objective:
     def state(self): return {}                                 # tensors and plain values for a checkpoint
     def restore(self, state): pass                             # what `state` gave
 
-# %% ../nbs/06_matching.ipynb #afd7df3f
+# %% ../nbs/06_matching.ipynb #85a1295d
 def draw_classes(
     clips: Clips, # real clips
     n: int, # clips wanted from each class
@@ -35,7 +35,7 @@ def draw_classes(
     chosen = torch.cat([i[torch.randperm(len(i), generator=g)[:n]] for i in items])
     return clips.draw(chosen, g).unflatten(0, (len(items), n))
 
-# %% ../nbs/06_matching.ipynb #793f92d9
+# %% ../nbs/06_matching.ipynb #67a8f5a4
 def mean_distance(
     real: torch.Tensor, # mean embeddings of the real clips (K, E)
     synthetic: torch.Tensor # embeddings of the synthetic clips (K, vpc, E)
@@ -43,7 +43,7 @@ def mean_distance(
     "Sum over classes of the squared distance between mean embeddings (DM)."
     return (real - synthetic.mean(1)).square().sum()
 
-# %% ../nbs/06_matching.ipynb #5e3b74b9
+# %% ../nbs/06_matching.ipynb #ae33f378
 @torch.no_grad()
 def embed_means(
     network, # a network with `embed`
@@ -57,7 +57,7 @@ def embed_means(
     parts = [network.embed(normalise(x.to(device), mean, std)) for x in clips.flatten(0, 1).split(chunk)]
     return torch.cat(parts).unflatten(0, clips.shape[:2]).mean(1)
 
-# %% ../nbs/06_matching.ipynb #8fcf4a9b
+# %% ../nbs/06_matching.ipynb #2a3bbe10
 class DistributionMatching(Objective):
     "DM: match mean embeddings in random networks (Zhao and Bilen, WACV 2023; paper section 6)."
     def __init__(self,
@@ -93,7 +93,7 @@ class DistributionMatching(Objective):
     def state(self): return {} if self.means is None else {'means': self.means}
     def restore(self, state): self.means = state.get('means')
 
-# %% ../nbs/06_matching.ipynb #7ef56965
+# %% ../nbs/06_matching.ipynb #dd288dfa
 @torch.no_grad()
 def make_bank(
     real: Clips, # the training set
@@ -105,13 +105,14 @@ def make_bank(
 ) -> torch.Tensor: # (n, K, E)
     "Exact mean embedding of every class over the whole training set (centred clips), for each network."
     counts = torch.bincount(real.labels, minlength=len(real.classes)).clamp(min=1)[:, None]
-    def means(net): # → (K, E)
+    def means(net):
+        "Class means (K, E) in one network."
         pairs = [(net.embed(normalise(x.to(device), **norm)).cpu(), y) for x, y in real.batches(chunk)]
         found = torch.cat([e for e, _ in pairs])
         return torch.zeros(len(counts), found.shape[1]).index_add_(0, torch.cat([y for _, y in pairs]), found) / counts
     return torch.stack([means(network(i)) for i in tqdm(range(n), desc='bank of networks', leave=False, disable=n < 4)])
 
-# %% ../nbs/06_matching.ipynb #56d0db6b
+# %% ../nbs/06_matching.ipynb #52d64720
 def row_distance(
     a: torch.Tensor, # gradients of one layer for each class (K, out, ...)
     b: torch.Tensor # the same shape
@@ -120,7 +121,7 @@ def row_distance(
     a, b = a.flatten(2), b.flatten(2)
     return (1 - (a * b).sum(2) / (a.norm(dim=2) * b.norm(dim=2) + 1e-6)).sum()
 
-# %% ../nbs/06_matching.ipynb #d62fdbef
+# %% ../nbs/06_matching.ipynb #2d16bf29
 def class_gradients(
     network, # a network
     images: torch.Tensor, # (K, n, ...), class by class
@@ -134,7 +135,7 @@ def class_gradients(
     def loss(weights, x, y): return F.cross_entropy(functional_call(network, {**rest, **weights}, (x,)), y)
     return list(vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=chunk)(weights, images, labels).values())
 
-# %% ../nbs/06_matching.ipynb #94d71d04
+# %% ../nbs/06_matching.ipynb #13724b8b
 class GradientMatching(Objective):
     "DC: match gradients along the training of a network on the synthetic set (Zhao et al., ICLR 2021; paper section 5)."
     def __init__(self,
@@ -160,7 +161,6 @@ class GradientMatching(Objective):
         target = [g.detach() for g in class_gradients(self.network, real, self.chunk)]
         ours = class_gradients(self.network, memory.clips(generator(self.seed, 'combinations', step)), self.chunk)
         return sum(row_distance(a, b) for a, b in zip(target, ours))
-
     def after(self, memory, step):
         "The network learns from the synthetic images, unless its cycle is over."
         if (step + 1) % self.outer == 0: return       # the next step starts with a new network
@@ -169,9 +169,7 @@ class GradientMatching(Objective):
             sgd.zero_grad()
             F.cross_entropy(self.network(images), memory.labels).backward()
             sgd.step()
-
     def state(self): return {} if self.network is None else {'network': self.network.state_dict()}
-
     def restore(self, state):
         if 'network' in state: (network := make_network(self.build, 0, 'restore', device=self.device)).load_state_dict(state['network'])
         self.network = network if 'network' in state else None
