@@ -7,7 +7,7 @@ __all__ = ['DEVICES', 'SPLITS', 'ParameterError', 'param', 'check_value', 'Param
            'read_log', 'write_log', 'DistillationError', 'save_checkpoint', 'load_checkpoint', 'cloned', 'peak_memory',
            'Distilled', 'distill', 'Run', 'StudyParameters', 'Setting']
 
-# %% ../nbs/08_distillation.ipynb #57979e84
+# %% ../nbs/08_distillation.ipynb #74a3a44a
 import dataclasses, difflib, hashlib, json, os, resource, time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from .matching import Objective
 from .memory import Memory, STORAGES
 from .networks import MiniC3D, NORMS
 
-# %% ../nbs/08_distillation.ipynb #bc7e0e0d
+# %% ../nbs/08_distillation.ipynb #e6b92c7c
 class ParameterError(ValueError):
     "A parameter that does not exist, has the wrong type, or an impossible value."
 
@@ -37,7 +37,7 @@ def param(
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=about)
     return field(default=default, metadata=about)
 
-# %% ../nbs/08_distillation.ipynb #c1336b64
+# %% ../nbs/08_distillation.ipynb #4ce60b9c
 def check_value(
     name: str, # of the parameter, for the message
     value, # what was given
@@ -53,7 +53,7 @@ def check_value(
         raise ParameterError(f'{name} is {value}; allowed: {"any" if low is None else low} to {"any" if high is None else high}')
     return value
 
-# %% ../nbs/08_distillation.ipynb #277ebd62
+# %% ../nbs/08_distillation.ipynb #5c34229e
 class Parameters:
     "Base of a study's parameters: a dataclass that checks itself when it is made."
     def __post_init__(self):
@@ -83,7 +83,7 @@ class Parameters:
 
 def field_default(f): return f.default_factory() if f.default is dataclasses.MISSING else f.default
 
-# %% ../nbs/08_distillation.ipynb #a90d96a4
+# %% ../nbs/08_distillation.ipynb #ff20f2c0
 def digest(
     *parts # anything JSON can hold: what decides the content
 ) -> str: # ten hexadecimal digits
@@ -100,7 +100,7 @@ def once(
         write_json(path, make())
     return json.loads(path.read_text())
 
-# %% ../nbs/08_distillation.ipynb #50166421
+# %% ../nbs/08_distillation.ipynb #a8479cdf
 def read_log(
     path: Path # a .jsonl file; may be absent
 ) -> list: # a dict for each line
@@ -120,7 +120,7 @@ def write_log(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(''.join(json.dumps(l) + '\n' for l in lines))
 
-# %% ../nbs/08_distillation.ipynb #79fb2e2a
+# %% ../nbs/08_distillation.ipynb #6a5d4f8e
 class DistillationError(RuntimeError):
     "A run that cannot go on, with the step and what to do."
 
@@ -144,7 +144,7 @@ def peak_memory() -> int: # bytes
     if torch.cuda.is_initialized(): return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-# %% ../nbs/08_distillation.ipynb #08b3842d
+# %% ../nbs/08_distillation.ipynb #7b6ae9d5
 @dataclass
 class Distilled:
     "What a run did: the memory itself is left in its best state."
@@ -152,9 +152,10 @@ class Distilled:
     best_step: int # the step whose memory was kept (the last one without `score`)
     best_score: float # its validation score; None without `score`
     seconds: float # spent in steps, over all resumed parts, scoring not counted
+    peak: int # bytes, the most memory that any of these parts had used
     log: list # dicts: step, loss, and score where one was taken
 
-# %% ../nbs/08_distillation.ipynb #77a88dff
+# %% ../nbs/08_distillation.ipynb #bf9a2cd9
 def distill(
     memory: Memory, # what is learned, changed in place
     objective: Objective, # what it is learned for
@@ -180,14 +181,14 @@ def distill(
             if last or run.step % save_every == 0: run.save()
     return run.finish()
 
-# %% ../nbs/08_distillation.ipynb #aee60841
+# %% ../nbs/08_distillation.ipynb #7c7570de
 class Run:
     "The state of one distillation: what `distill` does between two lines."
     def __init__(self, memory, objective, optimiser, folder, score):
         self.memory, self.objective, self.optimiser, self.score, self.folder = memory, objective, optimiser, score, folder
         folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint, self.log = folder/'checkpoint.pt', folder/'log.jsonl'
-        found = load_checkpoint(self.checkpoint, memory, objective, optimiser) or dict(step=0, seconds=0., best=None, best_step=0, best_score=None)
+        found = load_checkpoint(self.checkpoint, memory, objective, optimiser) or dict(step=0, seconds=0., peak=0, best=None, best_step=0, best_score=None)
         vars(self).update(found)
         self.lines = [l for l in read_log(self.log) if l['step'] <= self.step] if self.step else []
         write_log(self.log, self.lines)
@@ -213,13 +214,14 @@ class Run:
         if self.best_score is None or value > self.best_score:
             self.best, self.best_step, self.best_score = cloned(self.memory.state_dict()), self.step, value
     def save(self):
-        progress = {k: getattr(self, k) for k in ('step', 'seconds', 'best', 'best_step', 'best_score')}
+        self.peak = max(self.peak, peak_memory())
+        progress = {k: getattr(self, k) for k in ('step', 'seconds', 'peak', 'best', 'best_step', 'best_score')}
         save_checkpoint(self.checkpoint, self.memory, self.objective, self.optimiser, progress)
     def finish(self):
         if self.best: self.memory.load_state_dict(self.best)
-        return Distilled(self.step, self.best_step if self.best else self.step, self.best_score, self.seconds, self.lines)
+        return Distilled(self.step, self.best_step if self.best else self.step, self.best_score, self.seconds, self.peak, self.lines)
 
-# %% ../nbs/08_distillation.ipynb #04c83c7b
+# %% ../nbs/08_distillation.ipynb #9c848245
 DEVICES, SPLITS = ('auto', 'cpu', 'cuda'), ('train', 'val', 'test')
 
 @dataclass
@@ -253,7 +255,7 @@ class StudyParameters(Parameters):
         if not self.out: raise ParameterError('out is empty; allowed: a folder')
         if self.device == 'cuda' and not torch.cuda.is_available(): raise ParameterError("device is 'cuda', but there is no GPU; allowed here: auto, cpu")
 
-# %% ../nbs/08_distillation.ipynb #9f920fd9
+# %% ../nbs/08_distillation.ipynb #49759efb
 class Setting:
     "What a study works with: the three splits, the network, the judge. Made from `StudyParameters`."
     norm = dict(mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -280,6 +282,6 @@ class Setting:
         return judge(data, self.test, self.network, training or self.training, seed, self.p.networks, **self.norm, device=self.device, title=title)
 
     def place(self, part, seed, *decides): # → folder for one part of the work
-        "A folder whose name tells part and seed, and a digest of the version, the data and all values that decide its content."
-        p = self.p
-        return self.work/f'{part}-seed{seed}-{digest(__version__, p.dataset, p.fold, p.frames, p.stride, p.size, p.widths, p.norm, *decides)}'
+        "A folder whose name tells part and seed, and a digest of the version, the clips and all values that decide its content."
+        p, clips = self.p, [[c.names, c.lengths.tolist()] for c in (self.train, self.val, self.test)]
+        return self.work/f'{part}-seed{seed}-{digest(__version__, p.dataset, p.fold, p.frames, p.stride, p.size, p.widths, p.norm, clips, *decides)}'

@@ -7,20 +7,20 @@ __all__ = ['METHODS', 'OPTIMISERS', 'DYNAMIC_STARTS', 'DynamicFinetuning', 'stat
            'make_optimiser', 'first_dynamics', 'start_static_dynamic', 'match_distributions', 'learn_static_dynamic',
            'learn_full_clips', 'compare_one', 'dynamic_finetuning', 'by_seed', 'difference', 'findings', 'kept_steps']
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #b4305172
+# %% ../nbs/11_dynamic_finetuning.ipynb #aa005162
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 import torch
 from .clips import generator, normalise
-from .distillation import Distilled, ParameterError, Setting, StudyParameters, distill, param
+from .distillation import ParameterError, Setting, StudyParameters, distill, param
 from .evaluation import Training
 from .matching import DistributionMatching, draw_classes
-from .memory import FrameMemory, INTEGRATOR_INITS, PAIRINGS, StaticDynamicMemory, load_memory, make_integrator
+from .memory import FrameMemory, INTEGRATOR_INITS, PAIRINGS, StaticDynamicMemory, content, load_memory, make_integrator
 from .networks import make_network
 from .static_learning import Comparison, StaticLearning, distilled_file, learn_stills, store
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #ce8f8b54
+# %% ../nbs/11_dynamic_finetuning.ipynb #46bc7ff5
 METHODS = ('random real clips', 'stills repeated', 'full clips (DM)', 'static-dynamic (DM)', 'whole real set')
 OPTIMISERS, DYNAMIC_STARTS = ('sgd', 'adam'), ('noise', 'real')
 
@@ -33,12 +33,12 @@ class DynamicFinetuning(StudyParameters):
     dynamics: str = param('real', "what the dynamic memory starts as; the paper: 'noise'", choices=DYNAMIC_STARTS)
     dynamics_std: float = param(0.1, 'standard deviation of that noise; the paper: 1', low=0.)
     methods: list = param(list(METHODS), 'what is compared')
-    optimiser: str = param('sgd', 'of both parts; the paper: sgd', choices=OPTIMISERS)
+    optimiser: str = param('adam', 'of both parts, and of full clips; the paper: sgd', choices=OPTIMISERS)
     steps: int = param(500, 'steps of DM; the paper: 5,000', low=1)
-    lr_dynamic: float = param(1.0, 'learning rate of the dynamic memory', low=0.)
+    lr_dynamic: float = param(0.02, 'learning rate of the dynamic memory', low=0.)
     lr_integrator: float = param(1e-3, 'learning rate of the integrator', low=0.)
     momentum: float = param(0.95, 'of SGD', low=0., high=1.)
-    lr_full: float = param(1.0, 'learning rate of the pixels of full clips', low=0.)
+    lr_full: float = param(0.3, 'learning rate of the pixels of full clips', low=0.)
     bank: int = param(8, 'random networks with exact class means; 0: fresh networks and real batches, as in the paper', low=0)
     batch: int = param(64, 'real clips a class and step, without a bank', low=1)
     epochs_real: int = param(25, 'epochs on the whole real set', low=1)
@@ -60,7 +60,7 @@ class DynamicFinetuning(StudyParameters):
             raise ParameterError(f'methods is {self.methods!r}; allowed: any of {", ".join(METHODS)}')
         static_parameters(self)
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #af093998
+# %% ../nbs/11_dynamic_finetuning.ipynb #090eed25
 def static_parameters(
     p: DynamicFinetuning # parameters of stage 2
 ) -> StaticLearning: # checked
@@ -70,7 +70,7 @@ def static_parameters(
     still = {n.removeprefix('still_'): v for n, v in mine.items() if n.startswith('still_') and n.removeprefix('still_') in known}
     return StaticLearning(**shared, **still, spc=p.vpc * PAIRINGS[p.pairing])
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #7772abc4
+# %% ../nbs/11_dynamic_finetuning.ipynb #4725e77f
 def find_stills(
     setting: Setting, # data and judge
     p: DynamicFinetuning, # parameters
@@ -88,7 +88,7 @@ def find_stills(
         raise ParameterError(f'stills is {p.stills!r}: this study needs {spc} single frames a class')
     return found, None
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #0ab069e0
+# %% ../nbs/11_dynamic_finetuning.ipynb #a801912e
 def random_clips(
     setting: Setting, # data
     vpc: int, # clips per class
@@ -99,7 +99,7 @@ def random_clips(
     if real.shape[1] < vpc: raise ParameterError(f'vpc is {vpc}; allowed: up to {real.shape[1]}, the clips of the smallest class')
     return FrameMemory(normalise(real, **setting.norm), setting.p.frames)
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #305ed223
+# %% ../nbs/11_dynamic_finetuning.ipynb #db7d34c4
 def make_optimiser(
     name: str, # one of OPTIMISERS
     parts: list, # (parameters, learning rate) of each part
@@ -136,7 +136,7 @@ def start_static_dynamic(
     memory.stills.requires_grad_(False)
     return memory
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #bf189b2e
+# %% ../nbs/11_dynamic_finetuning.ipynb #bbc5950d
 def match_distributions(
     memory, # what is learned, changed in place
     parts: list, # (parameters, learning rate) of each part
@@ -158,26 +158,25 @@ def learn_static_dynamic(setting, p, seed, stills): # → memory, Distilled, fol
     "Stage 2: the dynamic memory and the integrator learn by DM, the stills stay."
     memory = start_static_dynamic(setting, stills, p, seed).to(setting.device)
     parts = [([memory.dynamics], p.lr_dynamic), (memory.integrator.parameters(), p.lr_integrator)]
-    origin = p.stills or [v for n, v in p.asdict().items() if n.startswith('still_')]
-    return memory, *match_distributions(memory, parts, p.momentum, setting, p, seed, 'static-dynamic', [origin, p.pairing, p.integrator, p.dynamics, p.dynamics_std])
+    return memory, *match_distributions(memory, parts, p.momentum, setting, p, seed, 'static-dynamic', [content(stills), p.pairing, p.integrator, p.dynamics, p.dynamics_std])
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #fbee6722
+# %% ../nbs/11_dynamic_finetuning.ipynb #10bec840
 def learn_full_clips(setting, p, seed): # → memory, Distilled, folder
     "The baseline: every pixel of every frame is learned by DM, from real clips on (momentum 0.5, as in the paper)."
     memory = random_clips(setting, p.vpc, seed).to(setting.device)
     return memory, *match_distributions(memory, [([memory.frames], p.lr_full)], 0.5, setting, p, seed, 'full', [])
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #e3fe6a38
+# %% ../nbs/11_dynamic_finetuning.ipynb #fefbe405
 def compare_one(
     found: Comparison, # collects
     p: DynamicFinetuning, # parameters
     seed: int # of the distillation
 ):
     "All methods for one seed; the static-dynamic set is left in the report's folder."
-    setting, base = found.setting, found.setting.place('compare', seed, p.asdict())
+    setting = found.setting
     def add(method, memory, file=None, done=None):
-        file = file or base/f'{method}.safetensors'
-        found.add(method, seed, store(memory, file, setting, method, seed), base/method, done)
+        file = file or setting.work/f'{method}-{seed}.safetensors'
+        found.add(method, seed, store(memory, file, setting, method, seed), done)
     if METHODS[0] in p.methods: add(METHODS[0], random_clips(setting, p.vpc, seed))
     if METHODS[1] in p.methods or METHODS[3] in p.methods: stills, done = find_stills(setting, p, seed)
     if METHODS[1] in p.methods: add(METHODS[1], stills, done=done)
@@ -189,7 +188,7 @@ def compare_one(
         add(METHODS[3], memory, distilled_file(p, seed), done)
     if METHODS[4] in p.methods:
         whole = Training(p.epochs_real, p.lr_real, batch=p.batch_real, protocol=p.protocol)
-        found.add(METHODS[4], seed, setting.train, base/METHODS[4], training=whole)
+        found.add(METHODS[4], seed, setting.train, training=whole)
 
 def dynamic_finetuning(
     p: DynamicFinetuning # checked parameters
@@ -199,7 +198,7 @@ def dynamic_finetuning(
     for seed in p.seeds: compare_one(found, p, seed)
     return found
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #22a4a99e
+# %% ../nbs/11_dynamic_finetuning.ipynb #3d8d7929
 def by_seed(
     summary: dict, # of one method, as in results.json
     n_seeds: int, # distillation seeds
@@ -236,7 +235,7 @@ def findings(
         said.append(f'{subject} against {name}, at {ours["bytes"] / other["bytes"]:.2f} times its bytes: ' + '; '.join(parts) + '.')
     return said
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #d32b5267
+# %% ../nbs/11_dynamic_finetuning.ipynb #cae2c014
 def kept_steps(
     selection: list # as in results.json: method, seed and best_step of each distillation
 ) -> list: # a sentence a method

@@ -6,8 +6,8 @@
 __all__ = ['PROTOCOLS', 'FITTED', 'memory_batches', 'real_batches', 'Training', 'standardise', 'train', 'scores', 'predict',
            'flip_some', 'test_scores', 'judge_one', 'all_combinations', 'judge', 'mean_std', 'summarise']
 
-# %% ../nbs/04_evaluation.ipynb #edb6f5a6
-from dataclasses import asdict, dataclass
+# %% ../nbs/04_evaluation.ipynb #0131a057
+from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -15,7 +15,7 @@ from .clips import Clips, generator, normalise, seeded
 from .memory import Memory
 from .networks import make_network
 
-# %% ../nbs/04_evaluation.ipynb #63a88393
+# %% ../nbs/04_evaluation.ipynb #c55ab1d2
 def memory_batches(
     memory: Memory, # a distilled set
     size: int, # clips a batch
@@ -31,7 +31,7 @@ def memory_batches(
             yield clips[part.to(device), combo[part].to(device)], labels[part.to(device)]
     return epoch
 
-# %% ../nbs/04_evaluation.ipynb #feab7d05
+# %% ../nbs/04_evaluation.ipynb #0daf88d2
 def real_batches(
     clips: Clips, # real clips
     size: int, # clips a batch
@@ -44,7 +44,7 @@ def real_batches(
         for x, y in clips.batches(size, g): yield normalise(x.to(device), mean, std), y.to(device)
     return epoch
 
-# %% ../nbs/04_evaluation.ipynb #0b5768fb
+# %% ../nbs/04_evaluation.ipynb #c3d9e9cd
 PROTOCOLS = ('honest', 'paper')
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def standardise(
     "The paper's batch standardisation, by one scalar mean and deviation."
     return (x - x.mean()) / x.std()
 
-# %% ../nbs/04_evaluation.ipynb #bbb336aa
+# %% ../nbs/04_evaluation.ipynb #35d53de6
 def train(
     network, # a fresh network, trained in place
     epoch_of, # epochs as `memory_batches` or `real_batches` make them
@@ -89,7 +89,7 @@ def train(
         if after_epoch: after_epoch(epoch + 1)
     return network.eval()
 
-# %% ../nbs/04_evaluation.ipynb #2b756b16
+# %% ../nbs/04_evaluation.ipynb #25922ba4
 def scores(
     logits: torch.Tensor, # (N, K)
     labels: torch.Tensor # (N,)
@@ -102,7 +102,7 @@ def scores(
     if n_classes > 5: found['top5'] = (logits.topk(5).indices == labels[:, None]).any(1).float().mean().item()
     return found
 
-# %% ../nbs/04_evaluation.ipynb #a703793f
+# %% ../nbs/04_evaluation.ipynb #364542a5
 @torch.no_grad()
 def predict(
     network, # a trained network
@@ -114,7 +114,7 @@ def predict(
     found = [(network(change(x) if change else x).cpu(), y.cpu()) for x, y in batches]
     return torch.cat([l for l, _ in found]), torch.cat([y for _, y in found])
 
-# %% ../nbs/04_evaluation.ipynb #d854ea4d
+# %% ../nbs/04_evaluation.ipynb #9efa2d5f
 def flip_some(
     x: torch.Tensor, # clips (N, T, C, H, W)
     g: torch.Generator # draws which
@@ -141,7 +141,7 @@ def test_scores(
         passes.append(scores(*predict(network, epoch_of(generator(seed, 'test starts', i)), lambda x: standardise(flip_some(x, g)))))
     return {k: torch.tensor([p[k] for p in passes]).mean(0).tolist() for k in passes[0]}
 
-# %% ../nbs/04_evaluation.ipynb #4cf36977
+# %% ../nbs/04_evaluation.ipynb #04b09b79
 def judge_one(data, test, build, training, seed, index, mean, std, device='cpu') -> dict:
     "Train network number `index` on `data` and score it: `judge` for one network."
     network = make_network(build, seed, 'evaluation', index, device)
@@ -163,7 +163,7 @@ def all_combinations(memory, size, device='cpu'):
     labels = memory.labels.repeat_interleave(memory.n_combos)
     return [(x.to(device), y.to(device)) for x, y in zip(clips.split(size), labels.split(size))]
 
-# %% ../nbs/04_evaluation.ipynb #d76bcfc9
+# %% ../nbs/04_evaluation.ipynb #2d5b87f2
 def judge(
     data, # a `Memory`, or `Clips`: what networks are trained on
     test: Clips, # real clips they are tested on
@@ -180,7 +180,7 @@ def judge(
     each = tqdm(range(n_networks), desc=title or 'networks', leave=False, disable=not title)
     return [judge_one(data, test, build, training, seed, i, mean, std, device) for i in each]
 
-# %% ../nbs/04_evaluation.ipynb #3d4bbea6
+# %% ../nbs/04_evaluation.ipynb #e2bb1619
 FITTED = 0.9   # training accuracy from which a network counts as having fitted its set
 
 def mean_std(

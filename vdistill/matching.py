@@ -6,16 +6,15 @@
 __all__ = ['Objective', 'draw_classes', 'mean_distance', 'embed_means', 'DistributionMatching', 'make_bank', 'row_distance',
            'class_gradients', 'GradientMatching']
 
-# %% ../nbs/06_matching.ipynb #54bc4832
+# %% ../nbs/06_matching.ipynb #90bf5f0e
 import torch
 from torch.nn import functional as F
 from torch.func import functional_call, grad, vmap
 from tqdm import tqdm
 from .clips import Clips, generator, normalise
-from .memory import Memory
 from .networks import make_network
 
-# %% ../nbs/06_matching.ipynb #cb47de25
+# %% ../nbs/06_matching.ipynb #b77a6980
 class Objective:
     "What a memory is shaped by: a loss at each step, and a state that a checkpoint keeps."
     def loss(self, memory, step): raise NotImplementedError   # scalar tensor, differentiable in the memory
@@ -23,7 +22,7 @@ class Objective:
     def state(self): return {}                                 # tensors and plain values for a checkpoint
     def restore(self, state): pass                             # what `state` gave
 
-# %% ../nbs/06_matching.ipynb #85a1295d
+# %% ../nbs/06_matching.ipynb #ce9ec3e7
 def draw_classes(
     clips: Clips, # real clips
     n: int, # clips wanted from each class
@@ -35,7 +34,7 @@ def draw_classes(
     chosen = torch.cat([i[torch.randperm(len(i), generator=g)[:n]] for i in items])
     return clips.draw(chosen, g).unflatten(0, (len(items), n))
 
-# %% ../nbs/06_matching.ipynb #67a8f5a4
+# %% ../nbs/06_matching.ipynb #ca02ef77
 def mean_distance(
     real: torch.Tensor, # mean embeddings of the real clips (K, E)
     synthetic: torch.Tensor # embeddings of the synthetic clips (K, vpc, E)
@@ -43,7 +42,7 @@ def mean_distance(
     "Sum over classes of the squared distance between mean embeddings (DM)."
     return (real - synthetic.mean(1)).square().sum()
 
-# %% ../nbs/06_matching.ipynb #ae33f378
+# %% ../nbs/06_matching.ipynb #cf4bc880
 @torch.no_grad()
 def embed_means(
     network, # a network with `embed`
@@ -57,7 +56,7 @@ def embed_means(
     parts = [network.embed(normalise(x.to(device), mean, std)) for x in clips.flatten(0, 1).split(chunk)]
     return torch.cat(parts).unflatten(0, clips.shape[:2]).mean(1)
 
-# %% ../nbs/06_matching.ipynb #2a3bbe10
+# %% ../nbs/06_matching.ipynb #616375da
 class DistributionMatching(Objective):
     "DM: match mean embeddings in random networks (Zhao and Bilen, WACV 2023; paper section 6)."
     def __init__(self,
@@ -93,7 +92,7 @@ class DistributionMatching(Objective):
     def state(self): return {} if self.means is None else {'means': self.means}
     def restore(self, state): self.means = state.get('means')
 
-# %% ../nbs/06_matching.ipynb #dd288dfa
+# %% ../nbs/06_matching.ipynb #09fbde6d
 @torch.no_grad()
 def make_bank(
     real: Clips, # the training set
@@ -112,7 +111,7 @@ def make_bank(
         return torch.zeros(len(counts), found.shape[1]).index_add_(0, torch.cat([y for _, y in pairs]), found) / counts
     return torch.stack([means(network(i)) for i in tqdm(range(n), desc='bank of networks', leave=False, disable=n < 4)])
 
-# %% ../nbs/06_matching.ipynb #52d64720
+# %% ../nbs/06_matching.ipynb #c6ab6854
 def row_distance(
     a: torch.Tensor, # gradients of one layer for each class (K, out, ...)
     b: torch.Tensor # the same shape
@@ -121,7 +120,7 @@ def row_distance(
     a, b = a.flatten(2), b.flatten(2)
     return (1 - (a * b).sum(2) / (a.norm(dim=2) * b.norm(dim=2) + 1e-6)).sum()
 
-# %% ../nbs/06_matching.ipynb #2d16bf29
+# %% ../nbs/06_matching.ipynb #bb3236ef
 def class_gradients(
     network, # a network
     images: torch.Tensor, # (K, n, ...), class by class
@@ -135,7 +134,7 @@ def class_gradients(
     def loss(weights, x, y): return F.cross_entropy(functional_call(network, {**rest, **weights}, (x,)), y)
     return list(vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=chunk)(weights, images, labels).values())
 
-# %% ../nbs/06_matching.ipynb #13724b8b
+# %% ../nbs/06_matching.ipynb #e9f034d7
 class GradientMatching(Objective):
     "DC: match gradients along the training of a network on the synthetic set (Zhao et al., ICLR 2021; paper section 5)."
     def __init__(self,

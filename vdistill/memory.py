@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['INTERPOLATIONS', 'INTEGRATOR_INITS', 'PAIRINGS', 'STORAGES', 'MEMORIES', 'interpolation_matrix', 'Memory',
            'FrameMemory', 'make_integrator', 'StaticDynamicMemory', 'check_pairing', 'quantise', 'dequantise', 'pack',
-           'unpack', 'n_bytes', 'MemoryFileError', 'save_memory', 'read_file', 'load_memory', 'DistilledClips']
+           'unpack', 'n_bytes', 'content', 'MemoryFileError', 'save_memory', 'read_file', 'load_memory',
+           'DistilledClips']
 
-# %% ../nbs/03_memory.ipynb #26056af7
-import json, os
+# %% ../nbs/03_memory.ipynb #69a957a8
+import hashlib, json, os
 from pathlib import Path
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-# %% ../nbs/03_memory.ipynb #4d0a7152
+# %% ../nbs/03_memory.ipynb #1589c997
 INTERPOLATIONS = ('duplicate', 'linear')
 
 def interpolation_matrix(
@@ -34,7 +35,7 @@ def interpolation_matrix(
     part = (place - low)[:, None]
     return eye[low] * (1 - part) + eye[(low + 1).clamp(max=n_syn - 1)] * part
 
-# %% ../nbs/03_memory.ipynb #728bf4a1
+# %% ../nbs/03_memory.ipynb #3a7082c4
 class Memory(nn.Module):
     "What a distilled set stores, and how it decodes to clips (K, vpc, T, 3, H, W) in normalised space."
     n_combos = 1   # clips that one slot can decode to
@@ -66,7 +67,7 @@ class Memory(nn.Module):
         each = [self.decode(torch.full((self.n_classes, self.vpc), c, device=self.slot_labels.device)) for c in range(self.n_combos)]
         return torch.stack([c.flatten(0, 1) for c in each], 1)
 
-# %% ../nbs/03_memory.ipynb #579dd262
+# %% ../nbs/03_memory.ipynb #58aa44e8
 class FrameMemory(Memory):
     "Independent frames a clip, expanded to T by interpolation (paper section 4); full clips when N_syn = T."
     def __init__(self,
@@ -85,7 +86,7 @@ class FrameMemory(Memory):
 
     def config(self): return dict(n_frames=self.n_frames, interpolation=self.interpolation)
 
-# %% ../nbs/03_memory.ipynb #ab5e727b
+# %% ../nbs/03_memory.ipynb #238e69ef
 INTEGRATOR_INITS = ('random', 'still')
 
 def make_integrator(
@@ -100,7 +101,7 @@ def make_integrator(
         with torch.no_grad(): conv.weight[:, :, 1, 1, 1] = torch.cat([torch.eye(3), torch.full((3, 1), share)], 1)
     return conv
 
-# %% ../nbs/03_memory.ipynb #eae4c51a
+# %% ../nbs/03_memory.ipynb #02d3453a
 PAIRINGS = {'multi': 2, 'one': 1}   # stills, and dynamic memories, that a slot owns
 
 class StaticDynamicMemory(Memory):
@@ -131,7 +132,7 @@ class StaticDynamicMemory(Memory):
 
     def config(self): return dict(pairing=self.pairing)
 
-# %% ../nbs/03_memory.ipynb #defdbb15
+# %% ../nbs/03_memory.ipynb #e7594a58
 def check_pairing(stills, dynamics, pairing):
     "Raise `ValueError` unless stills and dynamics fit each other and the pairing."
     if pairing not in PAIRINGS: raise ValueError(f'pairing is {pairing!r}; allowed: {", ".join(PAIRINGS)}')
@@ -140,7 +141,7 @@ def check_pairing(stills, dynamics, pairing):
         raise ValueError(f'dynamics must be (K, spc, T, 1, H, W) for stills {tuple(stills.shape)}, got {tuple(dynamics.shape)}')
     if stills.shape[1] % PAIRINGS[pairing]: raise ValueError(f"pairing 'multi' needs an even number of stills a class, got {stills.shape[1]}")
 
-# %% ../nbs/03_memory.ipynb #c73b2d6a
+# %% ../nbs/03_memory.ipynb #d76b55a7
 STORAGES = ('float32', 'float16', 'uint8')
 
 def quantise(
@@ -160,7 +161,7 @@ def dequantise(
     "Undo `quantise` up to half a step."
     return (x.reshape(len(scale), -1).float() * scale[:, 1:] + scale[:, :1]).view(x.shape)
 
-# %% ../nbs/03_memory.ipynb #c4d2ab36
+# %% ../nbs/03_memory.ipynb #64087caf
 def pack(
     memory: Memory, # what to store
     storage: str = 'float32' # one of STORAGES
@@ -190,7 +191,15 @@ def n_bytes(
     "Exact bytes that storing a memory takes (paper section 6, with integrator and labels counted in)."
     return sum(x.nbytes for x in pack(memory, storage).values())
 
-# %% ../nbs/03_memory.ipynb #ce80b903
+def content(
+    memory: Memory # a memory
+) -> str: # hexadecimal
+    "A digest of everything a memory holds: two memories share it only if they decode alike."
+    parts = [json.dumps([type(memory).__name__, memory.config()]).encode()]
+    parts += [f'{n} {tuple(x.shape)}'.encode() + x.numpy().tobytes() for n, x in sorted(pack(memory).items())]
+    return hashlib.sha256(b''.join(parts)).hexdigest()
+
+# %% ../nbs/03_memory.ipynb #3f23accd
 class MemoryFileError(ValueError):
     "A file that should hold a distilled set and does not."
 
@@ -218,7 +227,7 @@ def save_memory(
     os.replace(temporary, path)
     return about['bytes']
 
-# %% ../nbs/03_memory.ipynb #7ae9182b
+# %% ../nbs/03_memory.ipynb #cc92f78f
 def read_file(
     path: str | Path # a .safetensors file
 ) -> tuple: # (metadata dict, name → tensor)
@@ -245,7 +254,7 @@ def load_memory(
     memory.metadata = about
     return memory
 
-# %% ../nbs/03_memory.ipynb #2636da20
+# %% ../nbs/03_memory.ipynb #51822f59
 class DistilledClips(Dataset):
     "A distilled file as a torch data set of (normalised clip (T, 3, H, W), label)."
     def __init__(self,

@@ -6,20 +6,20 @@
 __all__ = ['STARTS', 'StaticLearning', 'first_stills', 'as_clips', 'learn_stills', 'store', 'distilled_file', 'Comparison',
            'static_learning']
 
-# %% ../nbs/10_static_learning.ipynb #6647a879
+# %% ../nbs/10_static_learning.ipynb #8ff819f1
 import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import torch
 from . import __version__
 from .clips import generator, normalise
-from .distillation import Distilled, ParameterError, Setting, StudyParameters, digest, distill, once, param, peak_memory
+from .distillation import Distilled, ParameterError, Setting, StudyParameters, distill, once, param, peak_memory
 from .evaluation import Training, summarise
 from .matching import GradientMatching, draw_classes
-from .memory import FrameMemory, Memory, load_memory, n_bytes, save_memory
+from .memory import FrameMemory, Memory, content, load_memory, n_bytes, save_memory
 from .networks import ConvNet
 
-# %% ../nbs/10_static_learning.ipynb #517fd29c
+# %% ../nbs/10_static_learning.ipynb #13737b99
 STARTS = ('real', 'noise')
 
 @dataclass
@@ -41,7 +41,7 @@ class StaticLearning(StudyParameters):
         super().validate()
         if self.size < 2**self.depth: raise ParameterError(f'depth is {self.depth}; allowed at size {self.size}: up to {self.size.bit_length() - 1}')
 
-# %% ../nbs/10_static_learning.ipynb #f18e7530
+# %% ../nbs/10_static_learning.ipynb #3097ae4e
 def first_stills(
     setting: Setting, # data and network
     spc: int, # stills per class
@@ -62,7 +62,7 @@ def as_clips(
     "Stills as clips that a clip network can be trained on."
     return FrameMemory(memory.frames.detach(), n_frames)
 
-# %% ../nbs/10_static_learning.ipynb #a73eb293
+# %% ../nbs/10_static_learning.ipynb #6abcaa30
 def learn_stills(
     setting: Setting, # data, clip network, judge
     p: StaticLearning, # parameters of the stage
@@ -82,7 +82,7 @@ def learn_stills(
                    save_every=20, title=f'stills, seed {seed}')
     return as_clips(memory, p.frames), done
 
-# %% ../nbs/10_static_learning.ipynb #ee8bc478
+# %% ../nbs/10_static_learning.ipynb #fe18f1b6
 def store(
     memory: Memory, # to be stored
     path: Path, # a .safetensors file
@@ -102,25 +102,26 @@ def distilled_file(
     "Where a report keeps the set of one seed: distilled.safetensors for the first, distilled-SEED.safetensors for others."
     return Path(p.out)/('distilled.safetensors' if seed == p.seeds[0] else f'distilled-{seed}.safetensors')
 
-# %% ../nbs/10_static_learning.ipynb #8a156e39
+# %% ../nbs/10_static_learning.ipynb #9b6279d2
 class Comparison:
     "Collects what several methods reach over several seeds, in the form that results.json wants."
     def __init__(self, setting):
-        self.setting, self.runs, self.stored, self.pace, self.chosen, self.log = setting, {}, {}, {}, [], []
+        self.setting, self.runs, self.stored, self.pace, self.chosen, self.log, self.peak = setting, {}, {}, {}, [], [], 0
 
     def add(self,
             method: str, # name of the method
             seed: int, # of the distillation
             data, # a `Memory` as stored, or `Clips`
-            folder: Path, # of the work it belongs to
             done: Distilled = None, # how it was distilled, if it was
             training: Training = None): # schedule of the judging networks, if not the study's
         "Judge one method for one seed."
         setting, training = self.setting, training or self.setting.training
-        decides = digest(setting.p.networks, setting.p.storage, asdict(training))
+        made_of = content(data) if isinstance(data, Memory) else 'the training clips'
+        kept = setting.place('judged', seed, made_of, setting.p.networks, asdict(training))/'scores.json'
         make = lambda: setting.judge(data, seed, f'judge {method}, seed {seed}', training)
-        self.runs.setdefault(method, []).extend(once(folder/f'judged-{decides}.json', make))
+        self.runs.setdefault(method, []).extend(once(kept, make))
         self.stored[method] = n_bytes(data, setting.p.storage) if isinstance(data, Memory) else data.nbytes
+        self.peak = max(self.peak, peak_memory(), done.peak if done else 0)
         if done is None: return
         self.pace.setdefault(method, []).append(done.seconds / done.steps)
         self.chosen.append(dict(method=method, seed=seed, best_step=done.best_step, best_score=done.best_score))
@@ -132,9 +133,9 @@ class Comparison:
         methods = {m: summarise(runs, self.stored[m], s.classes, s.groups) for m, runs in self.runs.items()}
         return dict(metrics=dict(methods=methods, classes=s.classes, groups=s.groups, selection=self.chosen),
                     storage=dict(format=s.p.storage, stored=self.stored, real_set=s.train.nbytes, real_set_format='uint8, one clip a video'),
-                    timing=dict(seconds_per_step={m: sum(x) / len(x) for m, x in self.pace.items()}, peak_memory_bytes=peak_memory()))
+                    timing=dict(seconds_per_step={m: sum(x) / len(x) for m, x in self.pace.items()}, peak_memory_bytes=self.peak))
 
-# %% ../nbs/10_static_learning.ipynb #6506562c
+# %% ../nbs/10_static_learning.ipynb #9f47e0ce
 def static_learning(
     p: StaticLearning # checked parameters
 ) -> Comparison: # of random real frames with distilled stills
@@ -144,9 +145,8 @@ def static_learning(
     for seed in p.seeds:
         stills, done = learn_stills(setting, p, seed)
         kept = store(stills, distilled_file(p, seed), setting, 'stills by gradient matching', seed)
-        folder = setting.place('stills', seed, digest(p.asdict(), done.log))
         start = FrameMemory(first_stills(setting, p.spc, 'real', seed), p.frames)
-        begun = store(start, folder/'random.safetensors', setting, 'random real frames', seed)
-        found.add('random real frames', seed, begun, folder/'random')
-        found.add('distilled stills (DC)', seed, kept, folder/'distilled', done)
+        begun = store(start, setting.work/f'random-{seed}.safetensors', setting, 'random real frames', seed)
+        found.add('random real frames', seed, begun)
+        found.add('distilled stills (DC)', seed, kept, done)
     return found
