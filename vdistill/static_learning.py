@@ -106,7 +106,13 @@ def distilled_file(
 class Comparison:
     "Collects what several methods reach over several seeds, in the form that results.json wants."
     def __init__(self, setting):
-        self.setting, self.runs, self.stored, self.pace, self.chosen, self.log, self.peak = setting, {}, {}, {}, [], [], 0
+        self.setting, self.runs, self.also, self.stored, self.pace, self.chosen, self.log, self.peak = setting, {}, {}, {}, {}, [], [], 0
+
+    def judge(self, method, seed, data, training, network): # → scores of each network
+        "Judge one set by one kind of network, or find how it was judged."
+        made_of = content(data) if isinstance(data, Memory) else 'the training clips'
+        kept = self.setting.place('judged', seed, made_of, self.setting.p.networks, asdict(training), network)/'scores.json'
+        return once(kept, lambda: self.setting.judge(data, seed, f'{network} judges {method}, seed {seed}', training, network))
 
     def add(self,
             method: str, # name of the method
@@ -115,11 +121,8 @@ class Comparison:
             done: Distilled = None, # how it was distilled, if it was
             training: Training = None): # schedule of the judging networks, if not the study's
         "Judge one method for one seed."
-        setting, training = self.setting, training or self.setting.training
-        made_of = content(data) if isinstance(data, Memory) else 'the training clips'
-        kept = setting.place('judged', seed, made_of, setting.p.networks, asdict(training))/'scores.json'
-        make = lambda: setting.judge(data, seed, f'judge {method}, seed {seed}', training)
-        self.runs.setdefault(method, []).extend(once(kept, make))
+        setting = self.setting
+        self.runs.setdefault(method, []).extend(self.judge(method, seed, data, training or setting.training, 'MiniC3D'))
         self.stored[method] = n_bytes(data, setting.p.storage) if isinstance(data, Memory) else data.nbytes
         self.peak = max(self.peak, peak_memory(), done.peak if done else 0)
         if done is None: return
@@ -127,11 +130,23 @@ class Comparison:
         self.chosen.append(dict(method=method, seed=seed, best_step=done.best_step, best_score=done.best_score))
         self.log += [dict(method=method, seed=seed, **line) for line in done.log]
 
+    def add_view(self,
+                 view: str, # what is different, e.g. the name of the judging network
+                 method: str, # name of the method
+                 seed: int, # of the distillation
+                 data, # a `Memory` as stored, or `Clips`
+                 training: Training, # schedule of the judging networks
+                 network: str = 'MiniC3D'): # which they are
+        "Judge a set once more in another way, for a table of its own."
+        self.also.setdefault(view, {}).setdefault(method, []).extend(self.judge(method, seed, data, training, network))
+        self.stored[method] = n_bytes(data, self.setting.p.storage) if isinstance(data, Memory) else data.nbytes
+
     def results(self) -> dict: # metrics, storage and timing for results.json
         "What was found, summarised over seeds and networks."
         s = self.setting
-        methods = {m: summarise(runs, self.stored[m], s.classes, s.groups) for m, runs in self.runs.items()}
-        return dict(metrics=dict(methods=methods, classes=s.classes, groups=s.groups, selection=self.chosen),
+        table = lambda runs: {m: summarise(r, self.stored[m], s.classes, s.groups) for m, r in runs.items()}
+        also = dict(also={view: table(runs) for view, runs in self.also.items()}) if self.also else {}
+        return dict(metrics=dict(methods=table(self.runs), classes=s.classes, groups=s.groups, selection=self.chosen, **also),
                     storage=dict(format=s.p.storage, stored=self.stored, real_set=s.train.nbytes, real_set_format='uint8, one clip a video'),
                     timing=dict(seconds_per_step={m: sum(x) / len(x) for m, x in self.pace.items()}, peak_memory_bytes=self.peak))
 
