@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['STYLE', 'CSS', 'ReportError', 'jsonable', 'git_state', 'device_name', 'environment', 'write_results', 'read_results',
            'percent', 'methods_table', 'markdown_table', 'style', 'save_figure', 'show_figure', 'method_bars',
-           'plot_methods', 'plot_per_class', 'log_frame', 'draw_curves', 'plot_log', 'mosaic', 'contact_sheet',
-           'clip_sheet', 'rescale', 'caption', 'grid', 'write_gif', 'write_mp4', 'distilled_clips', 'export', 'page',
-           'link_pictures', 'report_html', 'find_reports', 'thumbnail', 'report_entry', 'report_index']
+           'plot_methods', 'bytes_frame', 'plot_bytes', 'plot_per_class', 'log_frame', 'draw_curves', 'plot_log',
+           'mosaic', 'contact_sheet', 'clip_sheet', 'rescale', 'caption', 'grid', 'write_gif', 'write_mp4',
+           'distilled_clips', 'export', 'page', 'link_pictures', 'report_html', 'find_reports', 'thumbnail',
+           'report_entry', 'report_index']
 
 # %% ../nbs/12_reports.ipynb #fb4b3153
 import base64, html, io, json, math, os, platform, re, subprocess
@@ -200,6 +201,34 @@ def plot_methods(
             method_bars(axis, list(methods), spreads)
             axis.set(title=title, xlabel='accuracy (%)' + (', dashed: chance' if chance < 100 else ''), xlim=(0, 100))
             if chance < 100: axis.axvline(chance, color='.4', lw=1, ls='--')
+    plt.close(figure)
+    return figure
+
+# %% ../nbs/12_reports.ipynb #1872d7f0
+def bytes_frame(
+    reports: list # results, as `read_results` gives them
+) -> pd.DataFrame: # method, bytes, accuracy and std in percent, chance in percent
+    "One row for each method of each report."
+    rows = [dict(method=name, bytes=m['bytes'], accuracy=100 * m['accuracy']['mean'], std=100 * m['accuracy']['std'], chance=100 / len(r['metrics']['classes']))
+            for r in reports for name, m in r['metrics']['methods'].items() if m.get('bytes')]
+    return pd.DataFrame(rows).drop_duplicates(['method', 'bytes', 'accuracy'])
+
+def plot_bytes(
+    reports: list # results, as `read_results` gives them, of one data set
+) -> plt.Figure:
+    "Accuracy against stored bytes; bars are one standard deviation over seeds and networks."
+    rows = bytes_frame(reports).sort_values('bytes')
+    names = list(dict.fromkeys(n for r in reports for n in r['metrics']['methods']))
+    colours, marks = sns.color_palette('husl', len(names)), 'osD^vP*Xhd<>p'
+    with style():
+        figure, axis = plt.subplots(figsize=(7.6, 3.8), layout='constrained')
+        for i, (name, colour) in enumerate(zip(names, colours)):
+            part = rows[rows['method'] == name]
+            axis.errorbar(part['bytes'], part['accuracy'], part['std'], color=colour, marker=marks[i % len(marks)], ms=5, lw=1, capsize=2, elinewidth=.8, label=name)
+        axis.axhline(rows['chance'].iloc[0], color='.4', lw=1, ls='--')
+        axis.set(xscale='log', xlabel='bytes stored', ylabel='accuracy (%), dashed: chance')
+        axis.grid()
+        figure.legend(loc='outside right upper', fontsize=7.5)
     plt.close(figure)
     return figure
 
