@@ -17,6 +17,7 @@ from . import __version__
 from .clips import IMAGENET_MEAN, IMAGENET_STD, write_json
 from .datasets import groups, open_clips
 from .evaluation import PROTOCOLS, Training, judge
+from .layouts import TRAINING
 from .matching import Objective, ObjectiveError
 from .memory import Memory, STORAGES
 from .networks import NORMS, build_network
@@ -248,6 +249,7 @@ class StudyParameters(Parameters):
     "Parameters that every study has: data, network, evaluation."
     dataset: str = param('digits', 'name of a data set, or path of a folder of class folders')
     fold: int = param(1, 'official split', low=1)
+    training: str = param('official', "HMDB51's training clips: of the official split, or, as in the paper, all that are not test", choices=TRAINING)
     frames: int = param(8, 'frames T of a clip', low=2)
     stride: int = param(1, 'distance between two frames of a clip', low=1)
     size: int = param(32, 'height and width in pixels', low=16)
@@ -281,7 +283,7 @@ class Setting:
     def __init__(self,
                  p: StudyParameters): # checked parameters
         self.p, self.device = p, p.device if p.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-        opened = {s: open_clips(p.dataset, s, p.frames, p.stride, p.size, fold=p.fold) for s in SPLITS}
+        opened = {s: open_clips(p.dataset, s, p.frames, p.stride, p.size, fold=p.fold, training=p.training) for s in SPLITS}
         self.train, self.val, self.test = opened.values()
         self.classes, self.groups, self.work = self.train.classes, groups(p.dataset), Path(p.out)/'work'
         self.training = Training(epochs=p.epochs, lr=p.lr_network, protocol=p.protocol)
@@ -303,4 +305,4 @@ class Setting:
     def place(self, part, seed, *decides): # → folder for one part of the work
         "A folder whose name tells part and seed, and a digest of the version, the clips and all values that decide its content."
         p, clips = self.p, [[c.names, c.lengths.tolist()] for c in (self.train, self.val, self.test)]
-        return self.work/f'{part}-seed{seed}-{digest(__version__, p.dataset, p.fold, p.frames, p.stride, p.size, p.widths, p.norm, clips, *decides)}'
+        return self.work/f'{part}-seed{seed}-{digest(__version__, p.dataset, p.fold, p.training, p.frames, p.stride, p.size, p.widths, p.norm, clips, *decides)}'

@@ -188,7 +188,7 @@ def find_experts(
 ) -> list: # of `Expert`
     "The experts of a data set and network: read from the cache, or trained."
     clips = [setting.train.names, setting.train.lengths.tolist()]
-    key = digest(p.dataset, p.fold, p.frames, p.stride, p.size, p.widths, p.norm, clips, p.expert_lr, p.expert_batch)
+    key = digest(p.dataset, p.fold, p.training, p.frames, p.stride, p.size, p.widths, p.norm, clips, p.expert_lr, p.expert_batch)
     return make_experts(cache_root()/'experts'/f'{Path(p.dataset).name}-{key}', p.experts, p.max_start - 1 + p.expert_epochs, title='experts', real=setting.train,
                         build=setting.network, **setting.norm, seed=0, lr=p.expert_lr, batch=p.expert_batch, device=setting.device)
 
@@ -206,7 +206,7 @@ def make_objective(
                               learn_step=p.lr_step > 0, batch=p.syn_batch, truncated=p.truncated, **common)
 
 # %% ../nbs/11_dynamic_finetuning.ipynb #10bec840
-SHARED = ('dataset', 'fold', 'frames', 'stride', 'size', 'widths', 'norm', 'storage')
+SHARED = ('dataset', 'fold', 'training', 'frames', 'stride', 'size', 'widths', 'norm', 'storage')
 JUDGING = ('epochs', 'lr_network', 'protocol', 'networks')
 LEARNING = {'DM': ('optimiser', 'steps', 'bank', 'batch'),
             'MTT': ('optimiser', 'mtt_steps', 'syn_steps', 'syn_batch', 'step_size', 'lr_step', 'truncated', 'experts', 'expert_epochs', 'max_start', 'expert_lr', 'expert_batch'),
