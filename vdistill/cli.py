@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['USER_ERRORS', 'STUDIES', 'CommandError', 'is_user_error', 'Commands', 'Yaml', 'parse_value', 'read_recipe',
            'notebook_defaults', 'find_notebook', 'resolve', 'check_data', 'differences', 'relative_to', 'execute',
-           'finished', 'show', 'main', 'run', 'run_study', 'datasets', 'prepare', 'reports', 'export']
+           'finished', 'show', 'main', 'run', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
 
 # %% ../nbs/14_cli.ipynb #7dbe353b
 import ast, contextlib, json, re, shutil, sys
@@ -22,7 +22,7 @@ class CommandError(click.ClickException):
 
     def show(self, file=None): click.echo(f'vdistill: {self.message}', err=True)
 
-USER_ERRORS = ('DatasetError', 'ParameterError', 'MemoryFileError', 'VideoError', 'ReportError')
+USER_ERRORS = ('DatasetError', 'ParameterError', 'MemoryFileError', 'VideoError', 'ReportError', 'ExpertError', 'DistillationError')
 
 def is_user_error(
     error: Exception # whatever a command raised
@@ -115,10 +115,11 @@ def check_data(
 
 def differences(
     old: dict, # parameters of a finished run
-    new: dict # parameters asked for
+    new: dict, # parameters asked for
+    usual: dict # the notebook's: what a parameter that the finished run did not know yet counts as
 ) -> list: # texts such as 'vpc: 1 → 5'
     "In what two sets of parameters differ; the folder of the report does not count."
-    old, new = (json.loads(json.dumps({k: v for k, v in d.items() if k != 'out'})) for d in (old, new))
+    old, new = (json.loads(json.dumps({k: v for k, v in d.items() if k != 'out'})) for d in (usual | old, new))
     missing = '(absent)'
     return [f'{k}: {old.get(k, missing)} → {new.get(k, missing)}' for k in sorted(old | new) if old.get(k, missing) != new.get(k, missing)]
 
@@ -152,13 +153,14 @@ def execute(
 # %% ../nbs/14_cli.ipynb #a39dde7f
 def finished(
     out: Path, # folder of the report
-    parameters: dict # asked for
+    parameters: dict, # asked for
+    usual: dict # the notebook's
 ) -> dict: # its results, or None if it has to run
     "The results of a complete run with these parameters; raises `CommandError` if it ran with others."
     from vdistill.reports import ReportError, jsonable, read_results
     try: results = read_results(out)
     except ReportError: return None
-    changed = differences(results['parameters'], jsonable(parameters))
+    changed = differences(results['parameters'], jsonable(parameters), usual)
     if changed: raise CommandError(f'{out} holds a finished run with other parameters ({"; ".join(changed)}); choose another --out, or --force')
     return results
 
@@ -194,7 +196,7 @@ def run(study, pairs, recipe, out, force):
     out = relative_to(out or named or root/'reports'/study/(Path(recipe).stem if recipe else 'default'), root)
     parameters = resolve(study, notebook, given | {'out': str(out)})
     check_data(parameters['dataset'])
-    if not force and (results := finished(relative_to(root/out, Path.cwd()), parameters)):
+    if not force and (results := finished(relative_to(root/out, Path.cwd()), parameters, notebook_defaults(notebook))):
         click.echo('this run is finished; --force runs it again')
         return show(relative_to(root/out, Path.cwd()), results)
     run_study(notebook, root, out, given, force)
@@ -237,6 +239,15 @@ def prepare(name, size, fold, seed):
     click.echo(prepare(name, size=size, fold=fold, seed=seed))
 
 # %% ../nbs/14_cli.ipynb #d8f71ebe
+@main.command()
+def experts():
+    "List the expert trajectories that trajectory matching has left in the cache."
+    from vdistill.datasets import cache_root
+    from vdistill.experts import list_experts
+    rows = list_experts(cache_root()/'experts')
+    for r in rows: click.echo(f"{r['folder']}/{r['file']}  {r['epochs']} epochs, loss {r['first_loss']:.3f} to {r['last_loss']:.3f}, {r['bytes']/1e6:.1f} MB")
+    click.echo(f"{len(rows)} experts in {cache_root()/'experts'}")
+
 @main.command()
 @click.argument('root', default=None, required=False, type=click.Path())
 def reports(root):
