@@ -119,7 +119,7 @@ def other_sizes(
 ) -> list: # results of reports on the same clips with the same judges, at other vpc
     "What is drawn beside this study's own rows."
     shared, found = (*SHARED, *JUDGING), [read_results(folder) for folder in p.reuse]
-    same = lambda r: all(r['parameters'].get(n) == getattr(p, n) for n in shared if n != 'epochs')
+    same = lambda r: all(r['parameters'].get(n) == getattr(p, n) for n in shared if n not in ('epochs', 'batch_network'))
     return [r for r in found if same(r) and r['parameters'].get('vpc') != p.vpc]
 
 # %% ../nbs/13_comparison.ipynb #66af9dca

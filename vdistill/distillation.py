@@ -259,6 +259,7 @@ class StudyParameters(Parameters):
     networks: int = param(3, 'fresh networks that judge each set', low=1)
     epochs: int = param(200, 'epochs on a synthetic set; the paper: 500', low=1)
     lr_network: float = param(0.01, 'learning rate of the judging networks', low=0.)
+    batch_network: int = param(256, 'synthetic clips in each of their steps', low=1)
     score_networks: int = param(2, 'networks that score a memory on validation clips', low=1)
     scores: int = param(4, 'times a memory is scored on validation clips', low=1)
     storage: str = param('float16', 'how a memory is stored', choices=STORAGES)
@@ -286,7 +287,7 @@ class Setting:
         opened = {s: open_clips(p.dataset, s, p.frames, p.stride, p.size, fold=p.fold, training=p.training) for s in SPLITS}
         self.train, self.val, self.test = opened.values()
         self.classes, self.groups, self.work = self.train.classes, groups(p.dataset), Path(p.out)/'work'
-        self.training = Training(epochs=p.epochs, lr=p.lr_network, protocol=p.protocol)
+        self.training = Training(epochs=p.epochs, lr=p.lr_network, batch=p.batch_network, protocol=p.protocol)
 
     def network(self, name='MiniC3D'): return build_network(name, len(self.classes), tuple(self.p.widths), self.p.norm, self.p.size)
 

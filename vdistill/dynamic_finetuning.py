@@ -207,7 +207,7 @@ def make_objective(
 
 # %% ../nbs/11_dynamic_finetuning.ipynb #10bec840
 SHARED = ('dataset', 'fold', 'training', 'frames', 'stride', 'size', 'widths', 'norm', 'storage')
-JUDGING = ('epochs', 'lr_network', 'protocol', 'networks')
+JUDGING = ('epochs', 'lr_network', 'batch_network', 'protocol', 'networks')
 LEARNING = {'DM': ('optimiser', 'steps', 'bank', 'batch'),
             'MTT': ('optimiser', 'mtt_steps', 'syn_steps', 'syn_batch', 'step_size', 'lr_step', 'truncated', 'experts', 'expert_epochs', 'max_start', 'expert_lr', 'expert_batch'),
             'FRePo': ('frepo_steps', 'lr_labels', 'frepo_batch', 'pool', 'pool_reset', 'lr_pool', 'soft_judge', 'soft_lr', 'soft_epochs')}
@@ -221,7 +221,7 @@ def deciding(
     objective, stills = objective_of(method), ('stills',) if p.stills else tuple(n for n in p.asdict() if n.startswith('still_'))
     chosen = () if method in (RANDOM, WHOLE) or method == STILLS and p.stills else ('scores', 'score_networks')
     names = (*SHARED, *JUDGING, *chosen, *(LEARNING[objective] if objective else ()))
-    if method == WHOLE: return [n for n in names if n not in ('epochs', 'lr_network', 'storage')] + ['epochs_real', 'lr_real', 'batch_real']
+    if method == WHOLE: return [n for n in names if n not in ('epochs', 'lr_network', 'batch_network', 'storage')] + ['epochs_real', 'lr_real', 'batch_real']
     if method in (STILLS, *MOVING.values()): names += ('vpc', 'pairing', *stills)
     if method in MOVING.values(): names += ('integrator', 'dynamics', 'dynamics_std', 'momentum', *(RATES[objective] + n for n in ('lr_dynamic', 'lr_integrator')))
     if method in FULL.values(): names += ('vpc', RATES[objective] + 'lr_full')
