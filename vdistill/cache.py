@@ -89,9 +89,9 @@ class Worker:
         in_time = select.select([self.process.stdout], [], [], limit)[0]
         answer = self.process.stdout.readline() if in_time else b""
         if answer: return json.loads(answer)
-        code = self.process.poll() if not in_time else self.process.wait()
+        reason = f"the decoder died of it (signal {-self.process.wait()})" if in_time else f"took longer than {limit:g} s"
         self.stop()
-        return {"status": "bad", "reason": f"the decoder died of it (signal {-code})" if in_time else f"took longer than {limit:g} s", "stamp": _stamp(Path(job["path"]))}
+        return {"status": "bad", "reason": reason, "stamp": _stamp(Path(job["path"]))}
 
     def stop(self):
         "End the process, whatever it does."
@@ -114,18 +114,21 @@ def answers_in_order(
     crew, idle, ahead = [Worker() for _ in range(n)], queue.SimpleQueue(), collections.deque()
     for worker in crew: idle.put(worker)
     def ask(job, limit):
+        "Whoever is idle does it."
         worker = idle.get()
         try: return worker.ask(job, limit)
         finally: idle.put(worker)
-    with concurrent.futures.ThreadPoolExecutor(n) as pool:
-        try:
-            for job, limit in jobs:
-                ahead.append(pool.submit(ask, job, limit))
-                if len(ahead) > 2 * n: yield ahead.popleft().result()
-            while ahead: yield ahead.popleft().result()
-        finally:
-            for job in ahead: job.cancel()
-            for worker in crew: worker.stop()
+    pool = concurrent.futures.ThreadPoolExecutor(n)
+    try:
+        for job, limit in jobs:
+            ahead.append(pool.submit(ask, job, limit))
+            if len(ahead) > 2 * n: yield ahead.popleft().result()
+        while ahead: yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in crew: worker.stop()  # whatever they do: nobody waits for it
+        pool.shutdown()
+        for worker in crew: worker.stop()  # one may have started in between
 
 # %% ../nbs/00a_cache.ipynb #7bcb35ca
 @contextlib.contextmanager

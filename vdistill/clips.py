@@ -172,9 +172,9 @@ class _PyAV:
     def restart(self):
         "Go back to the first frame."
         def frames():
+            "All frames in order; the file is open while they are asked for."
             with av.open(str(self.path)) as container:
-                _video_stream(container).codec_context.thread_count = 1
-                yield from container.decode(video=0)
+                yield from container.decode(_video_stream(container))
         self.at, self.damaged, self.frames, self.converter = 0, 0, frames(), VideoReformatter()
 
     def read(self, wanted):
@@ -190,9 +190,11 @@ class _PyAV:
         return torch.from_numpy(np.stack([found[i] for i in wanted if i in found]))
 
 def _video_stream(container):
-    "The first video stream."
+    "The first video stream, to be decoded by one thread: starting threads for each file takes longer than a small file."
     if not container.streams.video: raise OSError("no video stream")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.codec_context: stream.codec_context.thread_count = 1
+    return stream
 
 # %% ../nbs/00_clips.ipynb #4ae519b5
 DECODERS = {"decord": _Decord, "pyav": _PyAV}
@@ -226,6 +228,7 @@ class Video:
             with _named(self.path, opened=True): frames = self.reader.read(wanted[i:i+run]).permute(0, 3, 1, 2)
             if len(frames): yield transform(frames) if transform else frames
 
+# %% ../nbs/00_clips.ipynb #8fe965cb
 def decode(
     path: str | Path,  # a video file, or a folder of pictures
     indices=None,  # which frames, in any order, repeats allowed; None: all of them
@@ -286,8 +289,7 @@ def _unusual(container, stream, packets):
 def _damaged(path):
     "How many frames the codec has to patch up."
     with av.open(str(path)) as container:
-        _video_stream(container).codec_context.thread_count = 1
-        return sum(frame.is_corrupt for frame in container.decode(video=0))
+        return sum(frame.is_corrupt for frame in container.decode(_video_stream(container)))
 
 def examine(
     path: str | Path,  # a video file, or a folder of pictures

@@ -107,7 +107,7 @@ def _layout(name, place):
     if name in named: return named[name]
     if place.is_file(): return "csv"
     if (place/"ucfTrainTestlist").is_dir(): return "ucf"
-    if any(place.glob("**/something-something-v2-labels.json")) : return "ssv2"
+    if any((place/top/"something-something-v2-labels.json").is_file() for top in ("", "labels")): return "ssv2"
     if any((place/top/"train.csv").is_file() for top in ("", "annotations")): return "kinetics"
     if (place/"videos").is_dir() and any((place/splits).is_dir() for splits in ("splits", "testTrainMulti_7030_splits")): return "hmdb"
     return "folder"
@@ -153,24 +153,32 @@ def download(
     return folder
 
 # %% ../nbs/01_datasets.ipynb #177b67eb
+def _middle(path):
+    "Size of a file and some bytes of its middle; None for what is no file, or empty."
+    if not path.is_file() or not (size := path.stat().st_size): return None
+    with open(path, "rb") as file:
+        file.seek(size // 2)
+        return size, file.read(4096)
+
 def _hash(path):
     "Of a file's content."
     with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
+
+def _on_both_sides(listing, keys):
+    "Key → a video of training or validation, and one of the test, where a key has both."
+    sides = defaultdict(dict)
+    for video, split, key in zip(listing.videos, listing.splits, keys):
+        if key is not None: sides[key].setdefault("test" if split == "test" else "train", video)
+    return {key: (side["train"], side["test"]) for key, side in sorted(sides.items()) if len(side) == 2}
 
 def leaks(
     listing: Listing,
 ) -> list:  # of (what is the same: 'source' or 'content'; its name; a training or validation video; a test video)
     "What training or validation share with the test split, one line for each source or content."
-    sizes = [os.path.getsize(listing.root/v) if (listing.root/v).is_file() else None for v in listing.videos]
-    several = {size for size, n in Counter(sizes).items() if n > 1 and size}  # empty files are not videos
-    contents = [_hash(listing.root/v) if size in several else None for v, size in zip(listing.videos, sizes)]
-    found = []
-    for kind, keys in (("source", listing.sources), ("content", contents)):
-        sides = defaultdict(dict)
-        for video, split, key in zip(listing.videos, listing.splits, keys):
-            if key is not None: sides[key].setdefault("test" if split == "test" else "train", video)
-        found += [(kind, key, side["train"], side["test"]) for key, side in sorted(sides.items()) if len(side) == 2]
-    return found
+    middles = [_middle(listing.root/video) for video in listing.videos]
+    alike = _on_both_sides(listing, middles)
+    contents = [_hash(listing.root/video) if middle in alike else None for video, middle in zip(listing.videos, middles)]
+    return [(kind, key, *pair) for kind, keys in (("source", listing.sources), ("content", contents)) for key, pair in _on_both_sides(listing, keys).items()]
 
 # %% ../nbs/01_datasets.ipynb #bdcab0c7
 def _cache_parent(listing, cache):

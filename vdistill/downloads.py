@@ -6,13 +6,15 @@
 __all__ = ['RAR_READERS', 'fetch', 'unpack']
 
 # %% ../nbs/00d_downloads.ipynb #dee733fd
-import functools, shutil, subprocess
+import functools, shutil, subprocess, warnings
 from pathlib import Path
 
-import pooch, requests
+import requests
 from tqdm import tqdm
 
 from .layouts import DatasetError
+
+with warnings.catch_warnings(action="ignore"): import pooch  # it asks for widgets that nobody needs here
 
 # %% ../nbs/00d_downloads.ipynb #16b0bd98
 def _resume(url, output, _, part, progress):
