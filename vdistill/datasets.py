@@ -144,9 +144,10 @@ def download(
         raise DatasetError(f"{name}: cannot be downloaded from here; {by_hand}")
     folder = data_root(root)/known.folder
     for url, into in known.downloads:
-        done = folder/f"{Path(url).name}.unpacked"
+        archives = folder if into is None else folder/"archives"  # apart: archives inside archives are unpacked too
+        done = archives/f"{Path(url).name}.unpacked"
         if done.exists(): continue
-        file = fetch(url, folder/Path(url).name, progress=progress)
+        file = fetch(url, archives/Path(url).name, progress=progress)
         if into is None: continue
         unpack(file, folder/into)
         done.touch()
