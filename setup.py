@@ -31,7 +31,7 @@ setup(
     ],
     packages=find_packages(include=[cfg['lib_path'], cfg['lib_path'] + '.*']),
     python_requires='>=' + cfg['min_python'],
-    install_requires=cfg['requirements'].split(),
+    install_requires=cfg['requirements'].strip().splitlines(),  # one a line: an environment marker has spaces
     extras_require={'dev': cfg['dev_requirements'].split()},
     entry_points={
         'console_scripts': cfg['console_scripts'].split(),

@@ -226,17 +226,25 @@ def datasets():
     "List the data sets: what is there, what is missing."
     from vdistill.datasets import cache_root, data_root, status
     for line in status(): click.echo(line)
-    click.echo(f'\nor the path of a folder with one folder a class\ndata in  {data_root()} (VDISTILL_DATA)\ncache in {cache_root()} (VDISTILL_CACHE)')
+    click.echo(f'\nor the path of a folder with one folder a class, or of a csv file with the columns path, label and perhaps split\ndata in  {data_root()} (VDISTILL_DATA)\ncache in {cache_root()} (VDISTILL_CACHE)')
 
 @main.command()
 @click.argument('name')
-@click.option('--size', type=click.IntRange(min=1), help='Height and width in pixels [default: 32 for digits, else 112].')
+@click.option('--size', type=click.IntRange(min=1), help="Height and width in pixels [default: the paper's; 32 for digits].")
 @click.option('--fold', type=click.IntRange(min=1), default=1, show_default=True, help='Official split, where there are several.')
+@click.option('--training', type=click.Choice(['official', 'all']), default='official', show_default=True, help='all: every clip of HMDB51 that is not test.')
+@click.option('--sampling', type=click.Choice(['all', 'middle', 'spread']), help="Which frames of a video are kept [default: the paper's; else all].")
+@click.option('--frames', type=click.IntRange(min=1), help='How many frames are kept where not all are.')
 @click.option('--seed', type=int, default=0, show_default=True, help='Of the generated set.')
-def prepare(name, size, fold, seed):
-    "List the videos of the data set NAME, a known one or a folder, and decode them into the cache."
-    from vdistill.datasets import prepare
-    click.echo(prepare(name, size=size, fold=fold, seed=seed))
+@click.option('--download', is_flag=True, help='Fetch it first, where its terms allow that.')
+@click.option('--max-unreadable', type=click.FloatRange(0, 1), default=.1, show_default=True, help='Share of bad videos above which nothing starts.')
+@click.option('--workers', type=click.IntRange(min=1), help='Processes that decode [default: one a core].')
+@click.option('--limit', type=click.FloatRange(min=0, min_open=True), default=60., show_default=True, help='Seconds for one video, and one more a megabyte.')
+def prepare(name, frames, download, **given):
+    "List the videos of the data set NAME (a known one, a folder or a csv file) and decode them into the cache."
+    from vdistill import datasets
+    if download: click.echo(f'{name} lies in {datasets.download(name)}')
+    click.echo(datasets.prepare(name, frames_per_clip=frames, **given))
 
 # %% ../nbs/14_cli.ipynb #d8f71ebe
 @main.command()
