@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['EXPLODED', 'DEVICES', 'SPLITS', 'ParameterError', 'param', 'check_value', 'Parameters', 'field_default', 'digest',
            'once', 'read_log', 'write_log', 'DistillationError', 'save_checkpoint', 'load_checkpoint', 'cloned',
-           'peak_memory', 'Distilled', 'distill', 'cosine', 'Run', 'StudyParameters', 'Setting']
+           'peak_memory', 'Distilled', 'distill', 'what_is_wrong', 'cosine', 'Run', 'StudyParameters', 'Setting']
 
 # %% ../nbs/08_distillation.ipynb #e7b901c4
 import dataclasses, difflib, hashlib, json, math, os, resource, time
 from dataclasses import dataclass, field
 from pathlib import Path
 import torch
+from fastcore.basics import patch
 from tqdm import tqdm
 from . import __version__
 from .clips import IMAGENET_MEAN, IMAGENET_STD, write_json
@@ -187,8 +188,20 @@ def distill(
 # %% ../nbs/08_distillation.ipynb #7536168e
 EXPLODED = 1e4   # times the first loss
 
+def what_is_wrong(
+    loss: float, # of this step
+    first: float, # of the first step
+    optimiser: torch.optim.Optimizer = None # whose gradients are looked at; None: only the loss is
+) -> str: # None: nothing
+    "Why a run cannot go on."
+    if not math.isfinite(loss): return f'the loss is {loss}'
+    if abs(loss) > EXPLODED * max(abs(first), 1e-3): return f'the loss has exploded from {first:.3g} to {loss:.3g}'
+    gradients = [p.grad for group in (optimiser.param_groups if optimiser else []) for p in group['params'] if p.grad is not None]
+    return None if all(g.isfinite().all() for g in gradients) else 'a gradient is no finite number'
+
 def cosine(share): return .5 * (1 + math.cos(math.pi * share))   # share of the steps that are done → factor of the learning rates
 
+# %% ../nbs/08_distillation.ipynb #57e48fa4
 class Run:
     "The state of one distillation: what `distill` does between two lines."
     def __init__(self, memory, objective, optimiser, folder, score):
@@ -212,15 +225,12 @@ class Run:
         except ObjectiveError as e: self.stop(str(e))
         value = loss.item()
         if self.first_loss is None: self.first_loss = value
-        if not math.isfinite(value): self.stop(f'the loss is {value}')
-        if abs(value) > EXPLODED * max(abs(self.first_loss), 1e-3): self.stop(f'the loss has exploded from {self.first_loss:.3g} to {value:.3g}')
+        if wrong := what_is_wrong(value, self.first_loss): self.stop(wrong)
         self.optimiser.zero_grad(), loss.backward()
-        learned = [p.grad for group in self.optimiser.param_groups for p in group['params'] if p.grad is not None]
-        if not all(g.isfinite().all() for g in learned): self.stop('a gradient is no finite number')
+        if wrong := what_is_wrong(value, self.first_loss, self.optimiser): self.stop(wrong)
         self.optimiser.step()
         self.objective.after(self.memory, self.step)
-        self.step += 1
-        self.seconds += time.perf_counter() - start
+        self.step, self.seconds = self.step + 1, self.seconds + time.perf_counter() - start
         return value
     def note(self, **values):
         self.lines.append(dict(step=self.step, **values))
@@ -231,15 +241,20 @@ class Run:
         self.note(score=value)
         if self.best_score is None or value > self.best_score:
             self.best, self.best_step, self.best_score = cloned(self.memory.state_dict()), self.step, value
-    def save(self):
-        "Checkpoint everything that a resume needs."
-        self.peak = max(self.peak, peak_memory())
-        progress = {k: getattr(self, k) for k in ('step', 'first_loss', 'seconds', 'peak', 'best', 'best_step', 'best_score')}
-        save_checkpoint(self.checkpoint, self.memory, self.objective, self.optimiser, progress)
-        self.saved = self.step
-    def finish(self):
-        if self.best: self.memory.load_state_dict(self.best)
-        return Distilled(self.step, self.best_step if self.best else self.step, self.best_score, self.seconds, self.peak, self.lines)
+
+# %% ../nbs/08_distillation.ipynb #dcc3204d
+@patch
+def save(self: Run):
+    "Checkpoint everything that a resume needs."
+    self.peak = max(self.peak, peak_memory())
+    progress = {k: getattr(self, k) for k in ('step', 'first_loss', 'seconds', 'peak', 'best', 'best_step', 'best_score')}
+    save_checkpoint(self.checkpoint, self.memory, self.objective, self.optimiser, progress)
+    self.saved = self.step
+@patch
+def finish(self: Run):
+    "Put the best state back into the memory, and tell what was done."
+    if self.best: self.memory.load_state_dict(self.best)
+    return Distilled(self.step, self.best_step if self.best else self.step, self.best_score, self.seconds, self.peak, self.lines)
 
 # %% ../nbs/08_distillation.ipynb #a8fc91fe
 DEVICES, SPLITS = ('auto', 'cpu', 'cuda'), ('train', 'val', 'test')

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'STILLS', 'WHOLE', 'OBJECTIVES', 'FULL', 'MOVING', 'METHODS', 'OPTIMISERS', 'DYNAMIC_STARTS', 'SHARED',
-           'JUDGING', 'LEARNING', 'RATES', 'objective_of', 'DynamicFinetuning', 'static_parameters', 'find_stills',
-           'first_of_each', 'random_clips', 'make_optimiser', 'first_dynamics', 'start_static_dynamic', 'find_experts',
-           'make_objective', 'deciding', 'soft_training', 'learn', 'learn_static_dynamic', 'learn_full_clips',
-           'make_set', 'whole_training', 'compare_one', 'dynamic_finetuning', 'by_seed', 'difference', 'findings',
-           'kept_steps']
+           'JUDGING', 'LEARNING', 'RATES', 'objective_of', 'ObjectiveParameters', 'DynamicFinetuning',
+           'static_parameters', 'find_stills', 'first_of_each', 'random_clips', 'make_optimiser', 'first_dynamics',
+           'start_static_dynamic', 'find_experts', 'make_objective', 'deciding', 'soft_training', 'learn',
+           'learn_static_dynamic', 'learn_full_clips', 'make_set', 'whole_training', 'compare_one',
+           'dynamic_finetuning', 'by_seed', 'difference', 'findings', 'kept_steps']
 
 # %% ../nbs/11_dynamic_finetuning.ipynb #aa005162
 import dataclasses
@@ -34,15 +34,10 @@ OPTIMISERS, DYNAMIC_STARTS = ('sgd', 'adam'), ('noise', 'real')
 
 def objective_of(method): return next((o for o in OBJECTIVES if method in (FULL[o], MOVING[o])), None)   # None: nothing is learned by one
 
+# %% ../nbs/11_dynamic_finetuning.ipynb #51423104
 @dataclass
-class DynamicFinetuning(StudyParameters):
-    "Parameters of stage 2 (paper section 6) and of what it is compared with."
-    vpc: int = param(1, 'synthetic videos per class', low=1)
-    pairing: str = param('multi', 'how stills and dynamic memories meet', choices=tuple(PAIRINGS))
-    integrator: str = param('still', "how the integrator starts; the paper: 'random'", choices=INTEGRATOR_INITS)
-    dynamics: str = param('real', "what the dynamic memory starts as; the paper: 'noise'", choices=DYNAMIC_STARTS)
-    dynamics_std: float = param(0.1, 'standard deviation of that noise; the paper: 1', low=0.)
-    methods: list = param([RANDOM, STILLS, FULL['DM'], MOVING['DM'], WHOLE], 'what is compared')
+class ObjectiveParameters(StudyParameters):
+    "Parameters of the three objectives (paper section 6)."
     optimiser: str = param('adam', 'of both parts, and of full clips, by DM and MTT; the paper: sgd', choices=OPTIMISERS)
     steps: int = param(500, 'steps of DM; the paper: 5,000', low=1)
     lr_dynamic: float = param(0.02, 'learning rate of the dynamic memory', low=0.)
@@ -77,6 +72,17 @@ class DynamicFinetuning(StudyParameters):
     soft_judge: str = param('sgd', "how networks learn sets with label vectors; the paper: 'adamw'", choices=JUDGES)
     soft_lr: float = param(0., 'learning rate there; 0: lr_network', low=0.)
     soft_epochs: int = param(0, 'epochs there; 0: epochs', low=0)
+
+# %% ../nbs/11_dynamic_finetuning.ipynb #5e3048c1
+@dataclass
+class DynamicFinetuning(ObjectiveParameters):
+    "Parameters of stage 2 (paper section 6) and of what it is compared with."
+    vpc: int = param(1, 'synthetic videos per class', low=1)
+    pairing: str = param('multi', 'how stills and dynamic memories meet', choices=tuple(PAIRINGS))
+    integrator: str = param('still', "how the integrator starts; the paper: 'random'", choices=INTEGRATOR_INITS)
+    dynamics: str = param('real', "what the dynamic memory starts as; the paper: 'noise'", choices=DYNAMIC_STARTS)
+    dynamics_std: float = param(0.1, 'standard deviation of that noise; the paper: 1', low=0.)
+    methods: list = param([RANDOM, STILLS, FULL['DM'], MOVING['DM'], WHOLE], 'what is compared')
     epochs_real: int = param(25, 'epochs on the whole real set', low=1)
     lr_real: float = param(0.03, 'learning rate there', low=0.)
     batch_real: int = param(16, 'clips a batch there', low=1)

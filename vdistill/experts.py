@@ -81,6 +81,7 @@ def train_epoch(
         losses.append(loss.item())
     return sum(losses) / len(losses)
 
+# %% ../nbs/07_experts.ipynb #130013bd
 def train_expert(
     path: Path, # its file; an unfinished or shorter one is continued
     real: Clips, # the training set

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ObjectiveError', 'Objective', 'draw_classes', 'mean_distance', 'embed_means', 'DistributionMatching', 'make_bank',
-           'row_distance', 'class_gradients', 'GradientMatching', 'flatten_weights', 'unflatten_weights',
-           'TrajectoryMatching', 'kernel_ridge', 'label_margin', 'FeatureRegression']
+           'row_distance', 'class_gradients', 'GradientMatching', 'flatten_weights', 'unflatten_weights', 'Student',
+           'TrajectoryMatching', 'check_experts', 'kernel_ridge', 'label_margin', 'Pool', 'FeatureRegression']
 
 # %% ../nbs/06_matching.ipynb #90bf5f0e
 import math
@@ -201,6 +201,38 @@ def unflatten_weights(
     return {n: x.view(p.shape) for (n, p), x in zip(named.items(), parts)}
 
 # %% ../nbs/06_matching.ipynb #e0c0a6d7
+class Student:
+    "A network, its weights one flat vector, that takes steps of gradient descent on a memory's clips."
+    def __init__(self,
+                 build, # function without arguments that returns a new network
+                 seed: int, # of this run: decides which clips each step sees
+                 steps: int, # that it takes
+                 batch: int = 0, # synthetic clips a step; 0: all
+                 truncated: bool = False, # no gradients through the weights of earlier steps
+                 device: str = 'cpu'): # where it is
+        self.network = make_network(build, seed, 'student', device=device).requires_grad_(False).eval()
+        self.seed, self.steps, self.batch, self.truncated = seed, steps, batch, truncated
+
+    def loss(self, flat, clips, targets): return label_loss(functional_call(self.network, unflatten_weights(flat, self.network), (clips,)), targets)
+
+    def step(self, flat, step_size, memory, number):
+        "One step on synthetic clips; `number` decides which clips."
+        g = generator(self.seed, 'student clips', number)
+        clips, targets = memory.clips(g).flatten(0, 1), memory.targets
+        some = torch.randperm(len(clips), generator=g)[:self.batch or None].to(clips.device)
+        at = flat.detach() if self.truncated else flat
+        return flat - step_size * grad(self.loss)(at, clips[some], targets[some])
+
+    def unroll(self, flat, step_size, memory, number):
+        "The weights after all steps; raises `ObjectiveError` when they are no finite numbers."
+        flat = flat.clone().requires_grad_()   # `checkpoint` wants an input with a gradient
+        for i in range(self.steps):
+            flat = checkpoint(self.step, flat, step_size, memory, number * self.steps + i, use_reentrant=True, preserve_rng_state=False)
+            if not flat.isfinite().all():
+                raise ObjectiveError(f'the student left all bounds in its step {i + 1} of {self.steps} (step size {step_size.item():.3g})')
+        return flat
+
+# %% ../nbs/06_matching.ipynb #12a55f08
 class TrajectoryMatching(Objective):
     "MTT: a student trained on the synthetic clips ends where an expert did (Cazenavette et al., CVPR 2022; paper section 6)."
     def __init__(self,
@@ -215,51 +247,30 @@ class TrajectoryMatching(Objective):
                  batch: int = 0, # synthetic clips a student step; 0: all
                  truncated: bool = False, # no gradients through the weights of earlier steps
                  device: str = 'cpu'): # where the student is
-        short = [e for e in experts if e.epochs < max_start - 1 + expert_epochs]
-        if not experts or short: raise ValueError(f'experts must have at least max_start - 1 + expert_epochs = {max_start - 1 + expert_epochs} epochs each'
-                                                  + (f', got {short[0].epochs}' if short else ', there are none'))
-        self.experts, self.seed, self.max_start, self.expert_epochs, self.syn_steps = experts, seed, max_start, expert_epochs, syn_steps
-        self.batch, self.truncated, self.device = batch, truncated, device
-        self.network = make_network(build, seed, 'student', device=device).requires_grad_(False).eval()
+        check_experts(experts, max_start - 1 + expert_epochs)
+        self.experts, self.seed, self.max_start, self.expert_epochs, self.device = experts, seed, max_start, expert_epochs, device
+        self.student = Student(build, seed, syn_steps, batch, truncated, device)
         self.log_step = nn.Parameter(torch.tensor(math.log(step_size), device=device), requires_grad=learn_step)
 
     @property
     def step_size(self): return self.log_step.exp()   # scalar tensor
     def parameters(self): return [self.log_step] if self.log_step.requires_grad else []
     def notes(self): return dict(step_size=self.step_size.item())
-
-    def clips(self, memory, g):
-        "Clips and targets of one student step."
-        clips, targets = memory.clips(g).flatten(0, 1), memory.targets
-        some = torch.randperm(len(clips), generator=g)[:self.batch or None].to(clips.device)
-        return clips[some], targets[some]
-
-    def student_loss(self, flat, clips, targets): return label_loss(functional_call(self.network, unflatten_weights(flat, self.network), (clips,)), targets)
-
-    def student_step(self, flat, step_size, memory, number):
-        "One step of gradient descent on synthetic clips; `number` decides which clips."
-        clips, targets = self.clips(memory, generator(self.seed, 'student clips', number))
-        at = flat.detach() if self.truncated else flat
-        return flat - step_size * grad(self.student_loss)(at, clips, targets)
-
-    def unroll(self, memory, flat, step):
-        "The student's weights after its steps; raises `ObjectiveError` when they are no finite numbers."
-        for i in range(self.syn_steps):
-            flat = checkpoint(self.student_step, flat, self.step_size, memory, step * self.syn_steps + i, use_reentrant=True, preserve_rng_state=False)
-            if not flat.isfinite().all():
-                raise ObjectiveError(f'the student left all bounds in its step {i + 1} of {self.syn_steps} (step size {self.step_size.item():.3g})')
-        return flat
-
     def loss(self, memory, step):
         "Squared distance of student and expert, as a share of the way that the expert went."
         g = generator(self.seed, 'trajectory', step)
         expert, t = (int(torch.randint(n, (), generator=g)) for n in (len(self.experts), self.max_start))
         start, goal = (self.experts[expert].state(e).to(self.device) for e in (t, t + self.expert_epochs))
-        end = self.unroll(memory, start.clone().requires_grad_(), step)   # `checkpoint` wants an input with a gradient
+        end = self.student.unroll(start, self.step_size, memory, step)
         return (end - goal).square().sum() / (start - goal).square().sum()
-
     def state(self): return {'log_step': self.log_step.detach().clone()}
     def restore(self, state): self.log_step.data.copy_(state['log_step'])
+
+def check_experts(experts, epochs):
+    "Raise `ValueError` unless there are experts and each has so many epochs."
+    if not experts: raise ValueError('trajectory matching needs experts, there are none')
+    short = min(e.epochs for e in experts)
+    if short < epochs: raise ValueError(f'experts must have at least max_start - 1 + expert_epochs = {epochs} epochs each, got {short}')
 
 # %% ../nbs/06_matching.ipynb #57f9bcbb
 def kernel_ridge(
@@ -282,6 +293,41 @@ def label_margin(
     return -(first - second).clamp(max=1 / targets.shape[1]).mean()
 
 # %% ../nbs/06_matching.ipynb #3b391ff4
+class Pool:
+    "Networks at all stages of their training on the synthetic clips (FRePo)."
+    def __init__(self,
+                 build, # function without arguments that returns a new network
+                 seed: int, # of this run
+                 size: int = 10, # networks
+                 reset: int = 100, # steps after which a network is replaced
+                 lr: float = 1e-4, # of Adam
+                 device: str = 'cpu'): # where networks are
+        self.build, self.seed, self.reset, self.lr, self.device, self.born = build, seed, reset, lr, device, 0
+        self.networks, self.solvers, self.ages = [None] * size, [None] * size, [0] * size
+        for i in range(size): self.renew(i)
+
+    def renew(self, i):
+        "A new random network in place i."
+        self.networks[i], self.born, self.ages[i] = make_network(self.build, self.seed, 'pool', self.born, self.device).eval(), self.born + 1, 0
+        self.solvers[i] = torch.optim.Adam(self.networks[i].parameters(), self.lr)
+
+    def pick(self, step): return int(torch.randint(len(self.networks), (), generator=generator(self.seed, 'pool', step)))   # which network
+
+    def train(self, i, clips, targets):
+        "Network i takes one step, or is replaced."
+        self.ages[i] += 1
+        if self.ages[i] >= self.reset: return self.renew(i)
+        self.networks[i].requires_grad_(True)
+        self.solvers[i].zero_grad()
+        label_loss(self.networks[i](clips), targets).backward()
+        self.solvers[i].step()
+
+    def state(self): return dict(born=self.born, ages=list(self.ages), networks=[n.state_dict() for n in self.networks], solvers=[s.state_dict() for s in self.solvers])
+    def restore(self, state):
+        for n, s, weights, moments in zip(self.networks, self.solvers, state['networks'], state['solvers']): n.load_state_dict(weights), s.load_state_dict(moments)
+        self.born, self.ages = state['born'], list(state['ages'])
+
+# %% ../nbs/06_matching.ipynb #466a99cc
 class FeatureRegression(Objective):
     "FRePo: ridge regression on the synthetic clips' embeddings predicts real clips (Zhou et al., NeurIPS 2022; paper section 6)."
     def __init__(self,
@@ -293,26 +339,17 @@ class FeatureRegression(Objective):
                  batch: int = 512, # real clips a step
                  ridge: float = 1e-6, # as in `kernel_ridge`
                  pool: int = 10, # networks
-                 reset: int = 100, # steps after which a network is replaced
-                 lr_pool: float = 1e-4, # of the networks (Adam)
-                 device: str = 'cpu'): # where networks are
-        self.real, self.build, self.norm, self.seed, self.batch, self.ridge = real, build, dict(mean=mean, std=std), seed, batch, ridge
-        self.reset, self.lr_pool, self.device = reset, lr_pool, device
-        self.born, self.ages, self.pool, self.solvers = 0, [0] * pool, [None] * pool, [None] * pool
-        for i in range(pool): self.renew(i)
-
-    def renew(self, i):
-        "A new random network in place i."
-        self.pool[i], self.born, self.ages[i] = make_network(self.build, self.seed, 'pool', self.born, self.device).eval(), self.born + 1, 0
-        self.solvers[i] = torch.optim.Adam(self.pool[i].parameters(), self.lr_pool)
-
-    def pick(self, step): return int(torch.randint(len(self.pool), (), generator=generator(self.seed, 'pool', step)))   # which network
+                 reset: int = 100, # steps after which one is replaced
+                 lr_pool: float = 1e-4, # of theirs
+                 device: str = 'cpu'): # where they are
+        self.real, self.norm, self.seed, self.batch, self.ridge, self.device = real, dict(mean=mean, std=std), seed, batch, ridge, device
+        self.pool = Pool(build, seed, pool, reset, lr_pool, device)
 
     def targets(self, memory): return centred_one_hot(memory.labels, memory.n_classes) if memory.soft_labels is None else memory.soft_labels
 
     def loss(self, memory, step):
         "Half the squared error on a real batch, and the margin of the labels."
-        network, g = self.pool[self.pick(step)].requires_grad_(False), generator(self.seed, 'real clips', step)
+        network, g = self.pool.networks[self.pool.pick(step)].requires_grad_(False), generator(self.seed, 'real clips', step)
         items = torch.randperm(len(self.real), generator=g)[:self.batch]
         with torch.no_grad(): queries = network.embed(normalise(self.real.draw(items, g).to(self.device), **self.norm))
         wanted = centred_one_hot(self.real.labels[items].to(self.device), memory.n_classes)
@@ -322,16 +359,8 @@ class FeatureRegression(Objective):
 
     def after(self, memory, step):
         "The network that was used takes one step on the synthetic clips, or is replaced."
-        i = self.pick(step)
-        self.ages[i] += 1
-        if self.ages[i] >= self.reset: return self.renew(i)
         clips = memory.clips(generator(self.seed, 'pool clips', step)).detach().flatten(0, 1)
-        self.pool[i].requires_grad_(True)
-        self.solvers[i].zero_grad()
-        label_loss(self.pool[i](clips), self.targets(memory).detach()).backward()
-        self.solvers[i].step()
+        self.pool.train(self.pool.pick(step), clips, self.targets(memory).detach())
 
-    def state(self): return dict(born=self.born, ages=list(self.ages), pool=[n.state_dict() for n in self.pool], solvers=[s.state_dict() for s in self.solvers])
-    def restore(self, state):
-        for network, solver, weights, moments in zip(self.pool, self.solvers, state['pool'], state['solvers']): network.load_state_dict(weights), solver.load_state_dict(moments)
-        self.born, self.ages = state['born'], list(state['ages'])
+    def state(self): return self.pool.state()
+    def restore(self, state): self.pool.restore(state)

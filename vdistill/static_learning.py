@@ -11,6 +11,7 @@ import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import torch
+from fastcore.basics import patch
 from . import __version__
 from .clips import generator, normalise
 from .distillation import Distilled, ParameterError, Setting, StudyParameters, distill, once, param, peak_memory
@@ -130,17 +131,6 @@ class Comparison:
         self.chosen.append(dict(method=method, seed=seed, best_step=done.best_step, best_score=done.best_score))
         self.log += [dict(method=method, seed=seed, **line) for line in done.log]
 
-    def add_view(self,
-                 view: str, # what is different, e.g. the name of the judging network
-                 method: str, # name of the method
-                 seed: int, # of the distillation
-                 data, # a `Memory` as stored, or `Clips`
-                 training: Training, # schedule of the judging networks
-                 network: str = 'MiniC3D'): # which they are
-        "Judge a set once more in another way, for a table of its own."
-        self.also.setdefault(view, {}).setdefault(method, []).extend(self.judge(method, seed, data, training, network))
-        self.stored[method] = n_bytes(data, self.setting.p.storage) if isinstance(data, Memory) else data.nbytes
-
     def results(self) -> dict: # metrics, storage and timing for results.json
         "What was found, summarised over seeds and networks."
         s = self.setting
@@ -149,6 +139,19 @@ class Comparison:
         return dict(metrics=dict(methods=table(self.runs), classes=s.classes, groups=s.groups, selection=self.chosen, **also),
                     storage=dict(format=s.p.storage, stored=self.stored, real_set=s.train.nbytes, real_set_format='uint8, one clip a video'),
                     timing=dict(seconds_per_step={m: sum(x) / len(x) for m, x in self.pace.items()}, peak_memory_bytes=self.peak))
+
+# %% ../nbs/10_static_learning.ipynb #22ae1ae7
+@patch
+def add_view(self: Comparison,
+             view: str, # what is different, e.g. the name of the judging network
+             method: str, # name of the method
+             seed: int, # of the distillation
+             data, # a `Memory` as stored, or `Clips`
+             training: Training, # schedule of the judging networks
+             network: str = 'MiniC3D'): # which they are
+    "Judge a set once more in another way, for a table of its own."
+    self.also.setdefault(view, {}).setdefault(method, []).extend(self.judge(method, seed, data, training, network))
+    self.stored[method] = n_bytes(data, self.setting.p.storage) if isinstance(data, Memory) else data.nbytes
 
 # %% ../nbs/10_static_learning.ipynb #9f47e0ce
 def static_learning(
