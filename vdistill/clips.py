@@ -8,7 +8,7 @@ __all__ = ['DECODERS', 'SAMPLINGS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'derived_se
            'sampled_frames', 'resize_crop', 'normalise', 'denormalise', 'write_json', 'Clips', 'clips_of']
 
 # %% ../nbs/00_clips.ipynb #a752154e
-import contextlib, hashlib, json, os, re
+import contextlib, hashlib, json, os, re, tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -286,6 +286,19 @@ def _unusual(container, stream, packets):
     if rotation: yield f"rotated by {rotation % 360}°"
 
 # %% ../nbs/00_clips.ipynb #675cfd2d
+@contextlib.contextmanager
+def _complaints():
+    "Inside the block, what codecs print goes to a file; it gives a function that tells whether they printed anything."
+    if decord: decord.logging.set_level(decord.logging.ERROR)
+    with tempfile.TemporaryFile() as file:
+        errors = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try: yield lambda: os.fstat(file.fileno()).st_size > 0
+        finally:
+            os.dup2(errors, 2)
+            os.close(errors)
+            if decord: decord.logging.set_level(decord.logging.QUIET)
+
 def _damaged(path):
     "How many frames the codec has to patch up."
     with av.open(str(path)) as container:
@@ -301,11 +314,13 @@ def examine(
     facts, kept = {}, 0
     try:
         facts = probe(path)
-        video = Video(path, decoder)
-        for frames in video.runs(keep(len(video), facts["rate"] or video.reader.rate) if keep else None):
-            kept += len(frames)
-            if each: each(frames)
-        with _named(path, opened=True): damaged = _damaged(path) if keep is None and isinstance(video.reader, _Decord) else video.reader.damaged
+        with _complaints() as complained:
+            video = Video(path, decoder)
+            for frames in video.runs(keep(len(video), facts["rate"] or video.reader.rate) if keep else None):
+                kept += len(frames)
+                if each: each(frames)
+            mended = isinstance(video.reader, _Decord) and complained()  # decord mends damage and does not tell how much
+        with _named(path, opened=True): damaged = _damaged(path) if mended else video.reader.damaged
         patched = f"damaged: {damaged} of {len(video)} frames had to be patched up" if damaged else ""
         if damaged > 0.1 * len(video): raise VideoError(path, patched)
     except VideoError as error: return facts | {"status": "bad", "reason": error.reason, "kept": 0}
