@@ -265,6 +265,7 @@ class StudyParameters(Parameters):
     dataset: str = param('digits', 'name of a data set, or path of a folder of class folders')
     fold: int = param(1, 'official split', low=1)
     training: str = param('official', "HMDB51's training clips: of the official split, or, as in the paper, all that are not test", choices=TRAINING)
+    max_unreadable: float = param(0.1, 'share of the videos that may be unreadable; above it the run does not start', low=0., high=1.)
     frames: int = param(8, 'frames T of a clip', low=2)
     stride: int = param(1, 'distance between two frames of a clip', low=1)
     size: int = param(32, 'height and width in pixels', low=16)
@@ -299,7 +300,7 @@ class Setting:
     def __init__(self,
                  p: StudyParameters): # checked parameters
         self.p, self.device = p, p.device if p.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-        opened = {s: open_clips(p.dataset, s, p.frames, p.stride, p.size, fold=p.fold, training=p.training) for s in SPLITS}
+        opened = {s: open_clips(p.dataset, s, p.frames, p.stride, p.size, fold=p.fold, training=p.training, max_unreadable=p.max_unreadable) for s in SPLITS}
         self.train, self.val, self.test = opened.values()
         self.classes, self.groups, self.work = self.train.classes, groups(p.dataset), Path(p.out)/'work'
         self.training = Training(epochs=p.epochs, lr=p.lr_network, batch=p.batch_network, protocol=p.protocol)
