@@ -304,6 +304,7 @@ def _damaged(path):
     with av.open(str(path)) as container:
         return sum(frame.is_corrupt for frame in container.decode(_video_stream(container)))
 
+# %% ../nbs/00_clips.ipynb #27c2639f
 def examine(
     path: str | Path,  # a video file, or a folder of pictures
     keep=None,  # function of (number of frames, rate) → which frames to read; None: all
