@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HERDING', 'K_CENTER', 'ROWS', 'SELECTION', 'OTHERS', 'PUBLISHED', 'TOP5', 'Evaluation', 'choose', 'row_deciding',
-           'fewer_frames', 'frames_within', 'same_row', 'take_over', 'other_sizes', 'measure', 'measure_equal_bytes',
-           'evaluation', 'gap', 'row_scores', 'scores_table', 'row_findings', 'reported', 'published_table']
+           'same_row', 'take_over', 'other_sizes', 'measure', 'measure_equal_bytes', 'evaluation', 'gap', 'row_scores',
+           'scores_table', 'row_findings', 'reported', 'published_table']
 
 # %% ../nbs/13_comparison.ipynb #3f4a07a7
 import dataclasses
@@ -16,12 +16,12 @@ import torch
 from . import __version__
 from .coresets import coreset_memory, embed_clips, select
 from .distillation import ParameterError, Setting, field_default, once, param
-from .dynamic_finetuning import FULL, JUDGING, METHODS, MOVING, RANDOM, SHARED, STILLS, WHOLE, DynamicFinetuning, by_seed, compare_one, deciding, difference, random_clips, whole_training
+from .dynamic_finetuning import FULL, JUDGING, METHODS, MOVING, RANDOM, SHARED, STILLS, WHOLE, DynamicFinetuning, by_seed, compare_one, deciding, difference, whole_training
 from .evaluation import real_batches, train
-from .memory import FrameMemory, n_bytes
+from .measuring import Comparison, fewer_frames, frames_within, random_clips, store
+from .memory import FrameMemory
 from .networks import NETWORKS, make_network
 from .reports import ReportError, percent, read_results
-from .static_learning import Comparison, store
 
 # %% ../nbs/13_comparison.ipynb #70f935b4
 HERDING, K_CENTER = 'herding', 'k-center'
@@ -73,24 +73,6 @@ def row_deciding(
     "The parameters, besides the seeds, on which a row depends: `deciding` with coresets."
     if method not in (HERDING, K_CENTER): return deciding(p, method)
     return [*SHARED, *JUDGING, 'vpc', 'selection', 'epochs_real', 'lr_real', 'batch_real']
-
-# %% ../nbs/13_comparison.ipynb #08e73d8a
-def fewer_frames(
-    memory: FrameMemory, # full clips
-    n: int # frames that are kept
-) -> FrameMemory: # decodes to as many frames as before
-    "Keep n evenly spaced frames of each clip; each stands for those around it."
-    length = memory.n_frames
-    kept = [(2 * i + 1) * length // (2 * n) for i in range(n)]
-    return FrameMemory(memory.frames.detach()[:, :, kept], length)
-
-def frames_within(
-    memory: FrameMemory, # full clips
-    stored: int, # bytes
-    storage: str # as for `n_bytes`
-) -> int: # 0: not even one frame a clip fits
-    "As many frames of each clip as fit into so many bytes."
-    return max((n for n in range(1, memory.n_frames + 1) if n_bytes(fewer_frames(memory, n), storage) <= stored), default=0)
 
 # %% ../nbs/13_comparison.ipynb #e1310a54
 def same_row(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RANDOM', 'STILLS', 'WHOLE', 'OBJECTIVES', 'FULL', 'MOVING', 'METHODS', 'OPTIMISERS', 'DYNAMIC_STARTS', 'SHARED',
            'JUDGING', 'LEARNING', 'RATES', 'objective_of', 'ObjectiveParameters', 'DynamicFinetuning',
-           'static_parameters', 'find_stills', 'first_of_each', 'random_clips', 'make_optimiser', 'first_dynamics',
+           'static_parameters', 'find_stills', 'first_of_each', 'make_optimiser', 'first_dynamics',
            'start_static_dynamic', 'find_experts', 'make_objective', 'deciding', 'soft_training', 'learn',
            'learn_static_dynamic', 'learn_full_clips', 'make_set', 'whole_training', 'compare_one',
            'dynamic_finetuning', 'by_seed', 'difference', 'findings', 'kept_steps']
@@ -15,15 +15,16 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from .clips import generator, normalise
+from .clips import generator
 from .datasets import cache_root
 from .distillation import ParameterError, Setting, StudyParameters, cosine, digest, distill, param
 from .evaluation import JUDGES, Training
 from .experts import make_experts
-from .matching import DistributionMatching, FeatureRegression, Objective, TrajectoryMatching, draw_classes
-from .memory import FrameMemory, INTEGRATOR_INITS, Memory, PAIRINGS, StaticDynamicMemory, content, load_memory, make_integrator
+from .matching import DistributionMatching, FeatureRegression, Objective, TrajectoryMatching
+from .measuring import Comparison, distilled_file, random_clips, store
+from .memory import FrameMemory, INTEGRATORS, INTEGRATOR_INITS, Memory, PAIRINGS, StaticDynamicMemory, content, load_memory, make_integrator
 from .networks import make_network
-from .static_learning import Comparison, StaticLearning, distilled_file, learn_stills, store
+from .static_learning import StaticLearning, learn_stills
 
 # %% ../nbs/11_dynamic_finetuning.ipynb #46bc7ff5
 RANDOM, STILLS, WHOLE = 'random real clips', 'stills repeated', 'whole real set'
@@ -79,7 +80,11 @@ class DynamicFinetuning(ObjectiveParameters):
     "Parameters of stage 2 (paper section 6) and of what it is compared with."
     vpc: int = param(1, 'synthetic videos per class', low=1)
     pairing: str = param('multi', 'how stills and dynamic memories meet', choices=tuple(PAIRINGS))
+    stills_per_slot: int = param(0, 'stills that a video owns; 0: as in the paper, two with multi, one with one', low=0)
+    dynamics_per_slot: int = param(0, 'dynamic memories that a video owns; 0: likewise', low=0)
     integrator: str = param('still', "how the integrator starts; the paper: 'random'", choices=INTEGRATOR_INITS)
+    integrator_kind: str = param('conv', "its kind; the paper: 'conv', with 327 parameters", choices=tuple(INTEGRATORS))
+    lr_stills: float = param(0., 'learning rate of the stills in stage 2; 0: frozen, as in the paper', low=0.)
     dynamics: str = param('real', "what the dynamic memory starts as; the paper: 'noise'", choices=DYNAMIC_STARTS)
     dynamics_std: float = param(0.1, 'standard deviation of that noise; the paper: 1', low=0.)
     methods: list = param([RANDOM, STILLS, FULL['DM'], MOVING['DM'], WHOLE], 'what is compared')
@@ -96,12 +101,16 @@ class DynamicFinetuning(ObjectiveParameters):
     still_width: int = param(64, 'channels of the still network', low=1)
 
     def known(self): return METHODS   # what can be compared
+    @property
+    def owned(self): return tuple(n or PAIRINGS[self.pairing] for n in (self.stills_per_slot, self.dynamics_per_slot))   # stills, dynamic memories
 
     def validate(self):
         "The methods, and what stage 1 asks of its parameters."
         super().validate()
         if not self.methods or any(m not in self.known() for m in self.methods) or len(set(self.methods)) < len(self.methods):
             raise ParameterError(f'methods is {self.methods!r}; allowed: any of {", ".join(self.known())}')
+        if self.pairing == 'one' and self.owned[0] != self.owned[1]:
+            raise ParameterError(f"pairing is 'one', stills_per_slot {self.owned[0]} and dynamics_per_slot {self.owned[1]}; allowed: as many of each")
         static_parameters(self)
 
 # %% ../nbs/11_dynamic_finetuning.ipynb #090eed25
@@ -112,7 +121,7 @@ def static_parameters(
     mine, known = p.asdict(), [f.name for f in dataclasses.fields(StaticLearning)]
     shared = {n: mine[n] for n in (f.name for f in dataclasses.fields(StudyParameters))}
     still = {n.removeprefix('still_'): v for n, v in mine.items() if n.startswith('still_') and n.removeprefix('still_') in known}
-    return StaticLearning(**shared, **still, spc=p.vpc * PAIRINGS[p.pairing])
+    return StaticLearning(**shared, **still, spc=p.vpc * p.owned[0])
 
 # %% ../nbs/11_dynamic_finetuning.ipynb #4725e77f
 def find_stills(
@@ -139,17 +148,6 @@ def first_of_each(
     "Fewer stills of each class."
     return FrameMemory(stills.frames.detach()[:, :n], stills.n_frames)
 
-# %% ../nbs/11_dynamic_finetuning.ipynb #a801912e
-def random_clips(
-    setting: Setting, # data
-    vpc: int, # clips per class
-    seed: int # draws them
-) -> FrameMemory: # full clips
-    "Random real clips of each class, where full-clip distillation starts too."
-    real = draw_classes(setting.train, vpc, generator(seed, 'random clips'))
-    if real.shape[1] < vpc: raise ParameterError(f'vpc is {vpc}; allowed: up to {real.shape[1]}, the clips of the smallest class')
-    return FrameMemory(normalise(real, **setting.norm), setting.p.frames)
-
 # %% ../nbs/11_dynamic_finetuning.ipynb #db7d34c4
 def make_optimiser(
     name: str, # one of OPTIMISERS
@@ -157,7 +155,7 @@ def make_optimiser(
     momentum: float # of SGD
 ) -> torch.optim.Optimizer: # one parameter group a part
     "The optimiser of a memory, with a learning rate for each of its parts."
-    groups = [dict(params=list(params), lr=lr) for params, lr in parts]
+    groups = [dict(params=list(params), lr=lr) for params, lr in parts if params]
     return torch.optim.SGD(groups, momentum=momentum) if name == 'sgd' else torch.optim.Adam(groups)
 
 def first_dynamics(
@@ -165,13 +163,15 @@ def first_dynamics(
     pictures: torch.Tensor, # the stills (K, spc, 3, H, W)
     p: DynamicFinetuning, # parameters
     seed: int # draws it
-) -> torch.Tensor: # (K, spc, T, 1, H, W)
+) -> torch.Tensor: # (K, dpc, T, 1, H, W)
     "Where the dynamic memory starts: noise, or what the stills lack of random real clips: their grey frames less the grey mean still."
+    stills, dynamics = p.owned
+    dpc = p.vpc * dynamics
     if p.dynamics == 'noise':
-        shape = (*pictures.shape[:2], p.frames, 1, *pictures.shape[3:])
+        shape = (len(pictures), dpc, p.frames, 1, *pictures.shape[3:])
         return torch.randn(shape, generator=generator(seed, 'dynamic memory')) * p.dynamics_std
-    grey = random_clips(setting, pictures.shape[1], seed).frames.detach().mean(3, keepdim=True)
-    own = pictures if p.pairing == 'one' else pictures.unflatten(1, (p.vpc, -1)).mean(2, keepdim=True).expand(-1, -1, 2, -1, -1, -1).flatten(1, 2)
+    grey = random_clips(setting, dpc, seed).frames.detach().mean(3, keepdim=True)
+    own = pictures if p.pairing == 'one' else pictures.unflatten(1, (p.vpc, stills)).mean(2).repeat_interleave(dynamics, 1)
     return grey - own.mean(2, keepdim=True)[:, :, None]
 
 def start_static_dynamic(
@@ -179,12 +179,12 @@ def start_static_dynamic(
     stills: FrameMemory, # of stage 1
     p: DynamicFinetuning, # parameters
     seed: int # draws the dynamic memory and a random integrator
-) -> StaticDynamicMemory: # stills frozen, a dynamic memory, a new integrator
+) -> StaticDynamicMemory: # stills (frozen, unless they have a learning rate), a dynamic memory, a new integrator
     "Where stage 2 starts (paper section 6)."
     pictures = stills.frames.detach()[:, :, 0].cpu()
-    integrator = make_network(lambda: make_integrator(p.integrator), seed, 'integrator')
-    memory = StaticDynamicMemory(pictures, first_dynamics(setting, pictures, p, seed), p.pairing, integrator)
-    memory.stills.requires_grad_(False)
+    integrator = make_network(lambda: make_integrator(p.integrator, kind=p.integrator_kind), seed, 'integrator')
+    memory = StaticDynamicMemory(pictures, first_dynamics(setting, pictures, p, seed), p.pairing, integrator, p.vpc)
+    memory.stills.requires_grad_(p.lr_stills > 0)
     return memory
 
 # %% ../nbs/11_dynamic_finetuning.ipynb #bbc5950d
@@ -228,8 +228,8 @@ def deciding(
     chosen = () if method in (RANDOM, WHOLE) or method == STILLS and p.stills else ('scores', 'score_networks')
     names = (*SHARED, *JUDGING, *chosen, *(LEARNING[objective] if objective else ()))
     if method == WHOLE: return [n for n in names if n not in ('epochs', 'lr_network', 'batch_network', 'storage')] + ['epochs_real', 'lr_real', 'batch_real']
-    if method in (STILLS, *MOVING.values()): names += ('vpc', 'pairing', *stills)
-    if method in MOVING.values(): names += ('integrator', 'dynamics', 'dynamics_std', 'momentum', *(RATES[objective] + n for n in ('lr_dynamic', 'lr_integrator')))
+    if method in (STILLS, *MOVING.values()): names += ('vpc', 'pairing', 'stills_per_slot', *stills)
+    if method in MOVING.values(): names += ('dynamics_per_slot', 'integrator', 'integrator_kind', 'lr_stills', 'dynamics', 'dynamics_std', 'momentum', *(RATES[objective] + n for n in ('lr_dynamic', 'lr_integrator')))
     if method in FULL.values(): names += ('vpc', RATES[objective] + 'lr_full')
     return [*dict.fromkeys((*names, 'vpc'))]
 
@@ -262,10 +262,10 @@ def learn(
     return done, folder
 
 def learn_static_dynamic(setting, p, seed, stills, objective='DM'): # → memory, Distilled, folder
-    "Stage 2: the dynamic memory and the integrator learn, the stills stay; FRePo pairs one still with one dynamic memory."
-    if objective == 'FRePo': p, stills = dataclasses.replace(p, pairing='one'), first_of_each(stills, p.vpc)
+    "Stage 2: the dynamic memory and the integrator learn, the stills stay (or learn too); FRePo pairs one still with one dynamic memory."
+    if objective == 'FRePo': p, stills = dataclasses.replace(p, pairing='one', stills_per_slot=0, dynamics_per_slot=0), first_of_each(stills, p.vpc)
     memory, rate = start_static_dynamic(setting, stills, p, seed).to(setting.device), lambda part: getattr(p, f'{RATES[objective]}lr_{part}')
-    parts = [([memory.dynamics], rate('dynamic')), (memory.integrator.parameters(), rate('integrator'))]
+    parts = [([memory.dynamics], rate('dynamic')), (list(memory.integrator.parameters()), rate('integrator')), ([memory.stills] if p.lr_stills else [], p.lr_stills)]
     return memory, *learn(memory, MOVING[objective], parts, p.momentum, setting, p, seed, content(stills))
 
 def learn_full_clips(setting, p, seed, objective='DM'): # → memory, Distilled, folder
