@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STARTS', 'OTHERS', 'Point', 'Taxonomy', 'grid', 'start_point', 'point_objective', 'learn_point', 'step_memory',
-           'taxonomy', 'points_frame', 'slopes', 'gains', 'interval', 'verdict', 'factor_sentence', 'taxonomy_findings',
-           'last_doubling', 'observations']
+           'taxonomy', 'points_frame', 'points_table', 'slopes', 'gains', 'interval', 'verdict', 'factor_sentence',
+           'taxonomy_findings', 'last_doubling', 'observations']
 
 # %% ../nbs/09_taxonomy.ipynb #a02c9ca1
 import itertools
@@ -167,6 +167,19 @@ def points_frame(
         rows += [dict(factors, seed=s, accuracy=100 * v, bytes=row['bytes'], seconds=results['timing']['seconds_per_step'][name], memory=x['step_memory'] / 1e6)
                  for s, v in zip(seeds, values.tolist())]
     return pd.DataFrame(rows)
+
+def points_table(
+    result: dict # as `taxonomy` gives it
+) -> pd.DataFrame: # a row a point, numbers as text
+    "Every point with what it reached and what it costs."
+    rows, metrics = [], result['metrics']
+    for name, x in metrics['points'].items():
+        m = metrics['methods'][name]
+        rows.append({'N_syn': x['n_syn'], 'N_real': x['n_real'], 'S': x['segments'], 'I': x['interpolation'], 'accuracy %': f"{100 * m['accuracy']['mean']:.1f} ± {100 * m['accuracy']['std']:.1f}",
+                     'bytes': f"{m['bytes']:,}", 'ms a step': f"{1000 * result['timing']['seconds_per_step'][name]:.0f}", 'MB a step': f"{x['step_memory'] / 1e6:.2f}", 'unfit': f"{m['unfit']} of {m['networks']}"})
+    return pd.DataFrame(rows)
+
+
 
 # %% ../nbs/09_taxonomy.ipynb #163c523c
 OTHERS = {f: [g for g in ('n_syn', 'n_real', 'segments', 'interpolation') if g != f] for f in ('n_syn', 'n_real', 'segments', 'interpolation')}
