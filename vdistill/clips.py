@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['DECODERS', 'SAMPLINGS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'derived_seed', 'generator', 'seeded', 'write_video',
            'VideoError', 'frame_files', 'Video', 'decode', 'count_frames', 'probe', 'examine', 'frame_indices',
-           'sampled_frames', 'resize_crop', 'normalise', 'denormalise', 'write_json', 'Clips', 'clips_of']
+           'sampled_frames', 'resize_crop', 'normalise', 'denormalise', 'write_json', 'Clips', 'clips_of',
+           'OneFrameClips', 'one_frame']
 
 # %% ../nbs/00_clips.ipynb #a752154e
 import contextlib, hashlib, json, os, re, tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import av
@@ -531,3 +532,20 @@ def clips_of(
     if classes is None: classes = [str(k) for k in range(int(labels.max()) + 1)]
     starts, lengths = torch.arange(n) * length, torch.full((n,), length)
     return Clips(clips.flatten(0, 1), starts, lengths, labels, list(classes), split, None, n_frames or length, stride)
+
+# %% ../nbs/00_clips.ipynb #34a043ba
+class OneFrameClips(Clips):
+    "Clips of one frame of each video, random or the middle one, repeated."
+    def draw(self, items, generator=None):
+        items = torch.as_tensor(items, dtype=torch.int64)
+        inside = frame_indices(self.lengths[items], 1, 1, generator)
+        return self.frames[self.first[items][:, None] + inside].expand(-1, self.n_frames, -1, -1, -1)
+
+    @property
+    def nbytes(self): return len(self) * torch.Size(self.shape[1:]).numel()   # of one frame a video
+
+def one_frame(
+    clips: Clips,  # any clips
+) -> OneFrameClips:  # of the same videos
+    "The same videos without their motion."
+    return OneFrameClips(**{f.name: getattr(clips, f.name) for f in fields(clips)})

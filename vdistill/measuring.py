@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from fastcore.basics import patch
 from . import __version__
-from .clips import generator, normalise
+from .clips import Clips, generator, normalise
 from .distillation import Distilled, ParameterError, Setting, StudyParameters, once, peak_memory
 from .evaluation import Training, summarise
 from .matching import draw_classes
@@ -71,7 +71,7 @@ class Comparison:
 
     def judge(self, method, seed, data, training, network): # → scores of each network
         "Judge one set by one kind of network, or find how it was judged."
-        made_of = content(data) if isinstance(data, Memory) else 'the training clips'
+        made_of = content(data) if isinstance(data, Memory) else 'the training clips' + ('' if type(data) is Clips else f' as {type(data).__name__}')
         kept = self.setting.place('judged', seed, made_of, self.setting.p.networks, asdict(training), network)/'scores.json'
         return once(kept, lambda: self.setting.judge(data, seed, f'{network} judges {method}, seed {seed}', training, network))
 
@@ -111,4 +111,4 @@ def add_view(self: Comparison,
              network: str = 'MiniC3D'): # which they are
     "Judge a set once more in another way, for a table of its own."
     self.also.setdefault(view, {}).setdefault(method, []).extend(self.judge(method, seed, data, training, network))
-    self.stored[method] = n_bytes(data, self.setting.p.storage) if isinstance(data, Memory) else data.nbytes
+    self.stored.setdefault(method, n_bytes(data, self.setting.p.storage) if isinstance(data, Memory) else data.nbytes)
