@@ -42,7 +42,7 @@ class Commands(click.Group):
 # %% ../nbs/14_cli.ipynb #b1d25a8f
 STUDIES = {'static_learning': ('static_learning', 'StaticLearning'), 'dynamic_finetuning': ('dynamic_finetuning', 'DynamicFinetuning'),
            'evaluation': ('comparison', 'Evaluation'), 'own_videos': ('dynamic_finetuning', 'DynamicFinetuning'),
-           'taxonomy': ('taxonomy', 'Taxonomy')}   # notebook → module and dataclass of its parameters
+           'taxonomy': ('taxonomy', 'Taxonomy'), 'motion': ('motion', 'Motion')}   # notebook → module and dataclass of its parameters
 
 class Yaml(yaml.SafeLoader):
     "YAML in which 1e-3 is a number."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ONE_FRAME', 'VIEWS', 'ABLATIONS', 'Motion', 'changed', 'class_losses', 'motion_groups', 'frame_orders', 'Rearranged',
            'frame_difference', 'motion_of_memory', 'motion_of_clips', 'ablate', 'motion', 'change', 'view_findings',
-           'carries', 'worth_findings']
+           'carries', 'view_table', 'worth_findings']
 
 # %% ../nbs/11a_motion.ipynb #af018727
 import dataclasses
@@ -215,6 +215,17 @@ def carries(
     if falls.get('frozen') and falls.get('reversed'): return 'It carries motion, and the sense of it.'
     if falls.get('frozen'): return 'It carries motion.' + (' Its sense makes no difference that these seeds can show.' if 'reversed' in falls else '')
     return 'That it carries motion cannot be shown with these seeds.'
+
+def view_table(
+    metrics: dict # as in results.json, with also
+) -> pd.DataFrame: # a row for each method and view, numbers as text
+    "Accuracy on dynamic and static classes, as the sets are and rearranged."
+    views, text = {v: metrics['also'][v] for v in VIEWS if v in metrics['also']}, lambda s: f"{100 * s['mean']:.1f} ± {100 * s['std']:.1f}"
+    rows = []
+    for m in dict.fromkeys(m for found in views.values() for m in found):
+        for v, row in [('as it is', metrics['methods'][m]), *((v, found[m]) for v, found in views.items() if m in found)]:
+            rows.append({'method': m, 'frames': v, 'all %': text(row['accuracy']), **{f'{g} %': text(row['groups'][g]) for g in ('dynamic', 'static')}, 'unfit': f"{row['unfit']} of {row['networks']}"})
+    return pd.DataFrame(rows)
 
 def worth_findings(
     losses: pd.DataFrame, # of `class_losses`

@@ -6,9 +6,10 @@
 __all__ = ['STYLE', 'FACTORS', 'CSS', 'ReportError', 'jsonable', 'git_state', 'device_name', 'environment', 'write_results',
            'read_results', 'percent', 'methods_table', 'markdown_table', 'style', 'save_figure', 'show_figure',
            'method_bars', 'plot_methods', 'bytes_frame', 'plot_bytes', 'factor_slice', 'plot_factors', 'plot_cost',
-           'plot_per_class', 'log_frame', 'draw_curves', 'plot_log', 'mosaic', 'contact_sheet', 'clip_sheet', 'rescale',
-           'caption', 'grid', 'write_gif', 'write_mp4', 'distilled_clips', 'export', 'page', 'link_pictures',
-           'report_html', 'find_reports', 'thumbnail', 'report_entry', 'report_index']
+           'plot_losses', 'plot_frame_differences', 'plot_per_class', 'log_frame', 'draw_curves', 'plot_log', 'mosaic',
+           'contact_sheet', 'clip_sheet', 'rescale', 'caption', 'grid', 'write_gif', 'write_mp4', 'distilled_clips',
+           'export', 'page', 'link_pictures', 'report_html', 'find_reports', 'thumbnail', 'report_entry',
+           'report_index']
 
 # %% ../nbs/12_reports.ipynb #fb4b3153
 import base64, html, io, json, math, os, platform, re, subprocess
@@ -279,6 +280,41 @@ def plot_cost(
             sns.scatterplot(points, x=cost, y='accuracy', hue='N_syn', style='S', palette='viridis', hue_norm=LogNorm(), s=28, alpha=.8, ax=axis, legend='full' if axis is axes[-1] else False)
             axis.set(xlabel=label, ylabel='accuracy (%)', xlim=(0, 1.08 * points[cost].max())), axis.grid()
         sns.move_legend(axes[-1], 'upper left', bbox_to_anchor=(1, 1))
+    plt.close(figure)
+    return figure
+
+# %% ../nbs/12_reports.ipynb #67825a29
+def plot_losses(
+    losses: pd.DataFrame, # class, loss (points), error; greatest loss first
+    dynamic: list # classes that are drawn as dynamic
+) -> plt.Figure:
+    "What each class loses without motion; whiskers are one standard error over seeds."
+    blue, red = sns.color_palette('deep')[0], sns.color_palette('deep')[3]
+    with style():
+        figure, axis = plt.subplots(figsize=(6, .8 + .24 * len(losses)), layout='constrained')
+        for kind, colour, rows in (('dynamic', red, losses[losses['class'].isin(dynamic)]), ('static', blue, losses[~losses['class'].isin(dynamic)])):
+            axis.barh(rows['class'], rows['loss'], xerr=rows['error'].fillna(0), color=colour, height=.68, error_kw=dict(lw=1, capsize=2, ecolor='.25'), label=kind)
+        axis.axvline(0, color='.4', lw=1), axis.invert_yaxis(), axis.grid(axis='x')
+        axis.set(xlabel='accuracy lost without motion (points)')
+        figure.legend(loc='outside right upper')
+    plt.close(figure)
+    return figure
+
+def plot_frame_differences(
+    moved: dict, # method → a number for each class; 'real': of the real clips
+    classes: list, # their names
+    dynamic: list # classes that are drawn as dynamic
+) -> plt.Figure:
+    "Mean frame difference of synthetic against real clips, a point for each class and method."
+    rows = pd.DataFrame([dict(method=m, real=r, synthetic=s, classes='dynamic' if c in dynamic else 'static')
+                         for m, values in moved.items() if m != 'real' for c, r, s in zip(classes, moved['real'], values)])
+    top = 1.08 * rows[['real', 'synthetic']].max().max()
+    with style():
+        figure, axis = plt.subplots(figsize=(5.6, 3.4), layout='constrained')
+        axis.axline((0, 0), slope=1, color='.6', lw=1)
+        sns.scatterplot(rows, x='real', y='synthetic', hue='method', style='classes', s=28, alpha=.8, ax=axis)
+        axis.set(xlim=(0, top), ylim=(-.03 * top, top), xlabel='frame difference of real clips', ylabel='of synthetic clips'), axis.grid()
+        sns.move_legend(axis, 'upper left', bbox_to_anchor=(1, 1))
     plt.close(figure)
     return figure
 
