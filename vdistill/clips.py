@@ -537,6 +537,7 @@ def clips_of(
 class OneFrameClips(Clips):
     "Clips of one frame of each video, random or the middle one, repeated."
     def draw(self, items, generator=None):
+        "As `Clips.draw`, of one frame."
         items = torch.as_tensor(items, dtype=torch.int64)
         inside = frame_indices(self.lengths[items], 1, 1, generator)
         return self.frames[self.first[items][:, None] + inside].expand(-1, self.n_frames, -1, -1, -1)

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
+from fastcore.basics import patch
 from tqdm import tqdm
 from .clips import Clips, generator, normalise
 from .evaluation import label_loss
@@ -108,6 +109,7 @@ class DistributionMatching(Objective):
         return make_network(self.build, self.seed, 'matching', index, self.device).requires_grad_(False).eval()
 
     def target(self, network, turn, segment):
+        "Mean embeddings (K, E) of the real clips."
         if self.bank: return self.bank_means()[turn % self.bank, segment].to(self.device)
         real = draw_classes(self.real, self.batch, generator(self.seed, 'real clips', turn))
         return embed_means(network, real[:, :, self.shown[segment]], **self.norm, device=self.device)
@@ -119,10 +121,6 @@ class DistributionMatching(Objective):
         clips = memory.clips(generator(self.seed, 'combinations', step))[:, :, self.places[segment]]
         synthetic = network.embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
         return mean_distance(self.target(network, turn, segment), synthetic)
-
-    def bank_means(self):
-        if self.means is None: self.means = make_bank(self.real, self.network, self.bank, self.norm, self.device, self.shown)
-        return self.means
 
     def state(self): return {} if self.means is None else {'means': self.means}
     def restore(self, state): self.means = state.get('means')
@@ -147,6 +145,11 @@ def make_bank(
         return torch.zeros(len(counts), found.shape[1]).index_add_(0, torch.cat([y for _, y in pairs]), found) / counts
     networks = (network(i) for i in tqdm(range(n), desc='bank of networks', leave=False, disable=n < 4))
     return torch.stack([torch.stack([means(net, places) for places in shown or [slice(None)]]) for net in networks])
+
+@patch
+def bank_means(self: DistributionMatching): # → (bank, S, K, E), computed when first asked for
+    if self.means is None: self.means = make_bank(self.real, self.network, self.bank, self.norm, self.device, self.shown)
+    return self.means
 
 # %% ../nbs/06_matching.ipynb #c6ab6854
 def row_distance(

@@ -108,6 +108,7 @@ def check_frames(
     if n_syn == segments: raise ValueError("interpolation is 'learned', but one frame a segment leaves nothing to learn; allowed: duplicate, linear")
     if n_syn == n_frames: raise ValueError("interpolation is 'learned', but every frame is stored; allowed: duplicate, linear")
 
+# %% ../nbs/03_memory.ipynb #0093cb66
 class FrameMemory(Memory):
     "Independent frames a clip, expanded to T by interpolation (paper section 4); full clips when N_syn = T."
     def __init__(self,

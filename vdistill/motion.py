@@ -154,6 +154,7 @@ def ablate(
     found.add(row, seed, stored, done)
     return stored
 
+# %% ../nbs/11a_motion.ipynb #a5401766
 def motion(
     p: Motion # checked parameters
 ) -> tuple: # Comparison, losses as a frame, results: metrics, storage and timing for results.json
@@ -216,6 +217,7 @@ def carries(
     if falls.get('frozen'): return 'It carries motion.' + (' Its sense makes no difference that these seeds can show.' if 'reversed' in falls else '')
     return 'That it carries motion cannot be shown with these seeds.'
 
+# %% ../nbs/11a_motion.ipynb #290fd48a
 def view_table(
     metrics: dict # as in results.json, with also
 ) -> pd.DataFrame: # a row for each method and view, numbers as text

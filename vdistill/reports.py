@@ -268,6 +268,7 @@ def plot_factors(
     plt.close(figure)
     return figure
 
+# %% ../nbs/12_reports.ipynb #7acdffdb
 def plot_cost(
     frame: pd.DataFrame # a row for each point and seed, with bytes, seconds (a step) and memory (MB of a step)
 ) -> plt.Figure: # a panel a cost

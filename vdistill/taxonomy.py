@@ -49,6 +49,7 @@ class Taxonomy(StudyParameters):
     n_real: list = param([1, 2, 4, 8], 'frames of a real clip that are matched')
     segments: list = param([1, 2, 4], 'segments that are matched apart')
     interpolations: list = param(list(INTERPOLATIONS), 'how stored frames become a clip')
+    slices: bool = param(False, 'only points that differ in one of n_syn, n_real and segments from most frames in one segment')
     start: str = param('real', 'stored frames start as frames of random real clips, or as noise', choices=STARTS)
     steps: int = param(200, 'steps for each segment', low=1)
     lr: float = param(0.05, 'learning rate of the pixels (Adam)', low=0.)
@@ -72,11 +73,13 @@ class Taxonomy(StudyParameters):
         if self.length and self.length < self.frames // min(x.segments for x in points):
             raise ParameterError(f'length is {self.length}; allowed: 0, or {self.frames // min(x.segments for x in points)} up, the frames of the longest segment')
 
+# %% ../nbs/09_taxonomy.ipynb #7accd1cb
 def grid(
     p: Taxonomy # its four lists
 ) -> tuple: # list of `Point`, list of (`Point`, why it was left out)
-    "Every combination that makes sense, and the others with the reason."
+    "Every combination (of `slices`, those that it asks for) that makes sense, and the others with the reason."
     every = dict.fromkeys(Point(*values) for values in itertools.product(p.n_syn, p.n_real, p.segments, p.interpolations))
+    if p.slices: every = [x for x in every if (x.n_syn != max(p.n_syn)) + (x.n_real != max(p.n_real)) + (x.segments != min(p.segments)) < 2]
     judged = [(x, x.why_not(p.frames)) for x in every]
     return [x for x, why in judged if why is None], [(x, why) for x, why in judged if why]
 
@@ -156,6 +159,7 @@ def taxonomy(
     result['metrics']['left_out'] = {x.name: why for x, why in left_out}
     return found, result
 
+# %% ../nbs/09_taxonomy.ipynb #273fb966
 def points_frame(
     results: dict # with metrics.points
 ) -> pd.DataFrame: # n_syn, n_real, segments, interpolation, seed, accuracy (%), bytes, seconds (a step), memory (MB)
