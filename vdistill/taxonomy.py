@@ -100,12 +100,10 @@ def point_objective(
     p: Taxonomy, # parameters
     point: Point, # which factors
     seed: int # of the distillation
-) -> DistributionMatching: # with its bank computed
+) -> DistributionMatching:
     "Distribution matching with the point's share of the real clips."
-    objective = DistributionMatching(setting.train, setting.network, **setting.norm, seed=seed, bank=p.bank, batch=p.batch, n_real=point.n_real,
-                                     segments=point.segments, length=p.length, device=setting.device)
-    if p.bank: objective.bank_means()
-    return objective
+    return DistributionMatching(setting.train, setting.network, **setting.norm, seed=seed, bank=p.bank, batch=p.batch, n_real=point.n_real,
+                                segments=point.segments, length=p.length, device=setting.device)
 
 def learn_point(
     setting: Setting, # data, network, judge
@@ -120,6 +118,7 @@ def learn_point(
     select = dict(score=setting.score(seed), score_every=max(steps // p.scores, 1)) if p.select else {}
     judging = [p.epochs, p.lr_network, p.batch_network, p.scores, p.score_networks] if p.select else []
     folder = setting.place('point', seed, asdict(point), p.vpc, p.start, steps, p.lr, p.lr_weights, p.bank, p.batch, p.length, *judging)
+    if p.bank and not (folder/'checkpoint.pt').exists(): objective.bank_means()   # so that it doesn't count as time of the first step
     return memory, distill(memory, objective, torch.optim.Adam(rates), steps, folder, **select, title=f'{point.name}, seed {seed}')
 
 # %% ../nbs/09_taxonomy.ipynb #8088333d
@@ -128,8 +127,8 @@ def step_memory(
     objective: DistributionMatching # what it is learned for
 ) -> int: # bytes
     "The most that tensors take during one step of loss and gradient, beyond what was there before it."
-    memory.zero_grad()
     def step(): objective.loss(memory, 0).backward()
+    step(), memory.zero_grad()   # whatever is made once, such as a bank, is made here
     if memory.frames.is_cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
