@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HERDING', 'K_CENTER', 'ROWS', 'SELECTION', 'OTHERS', 'PUBLISHED', 'TOP5', 'Evaluation', 'choose', 'row_deciding',
-           'same_row', 'take_over', 'other_sizes', 'measure', 'measure_equal_bytes', 'evaluation', 'gap', 'row_scores',
+           'same_row', 'take_over', 'other_sizes', 'measure', 'measure_equal_bytes', 'evaluation', 'row_scores',
            'scores_table', 'row_findings', 'reported', 'published_table']
 
 # %% ../nbs/13_comparison.ipynb #3f4a07a7
@@ -16,12 +16,12 @@ import torch
 from . import __version__
 from .coresets import coreset_memory, embed_clips, select
 from .distillation import ParameterError, Setting, field_default, once, param
-from .dynamic_finetuning import FULL, JUDGING, METHODS, MOVING, RANDOM, SHARED, STILLS, WHOLE, DynamicFinetuning, by_seed, compare_one, deciding, difference, whole_training
-from .evaluation import real_batches, train
+from .dynamic_finetuning import FULL, JUDGING, METHODS, MOVING, RANDOM, SHARED, STILLS, WHOLE, DynamicFinetuning, compare_one, deciding, difference, gap, signed, whole_training
+from .evaluation import percent, real_batches, train
 from .measuring import Comparison, fewer_frames, frames_within, random_clips, store
 from .memory import FrameMemory
 from .networks import NETWORKS, make_network
-from .reports import ReportError, percent, read_results
+from .reports import ReportError, read_results
 
 # %% ../nbs/13_comparison.ipynb #70f935b4
 HERDING, K_CENTER = 'herding', 'k-center'
@@ -169,15 +169,6 @@ def evaluation(
     return found, result
 
 # %% ../nbs/13_comparison.ipynb #22656323
-def gap(
-    a: dict, # summary of one row
-    b: dict, # of another
-    n_seeds: int # distillation seeds
-) -> dict: # mean, and its standard error over the seeds as 'std' (None with one seed), as fractions
-    "By how much `a` is more accurate than `b`, seed by seed."
-    d = (by_seed(a, n_seeds) - by_seed(b, n_seeds)) / 100
-    return dict(mean=d.mean().item(), std=(d.std() / n_seeds**.5).item() if n_seeds > 1 else None)
-
 def row_scores(
     method: str, # name of the row
     metrics: dict, # as in results.json: methods, also, equal_bytes
@@ -197,7 +188,7 @@ def scores_table(
     results: dict # with metrics.scores
 ) -> pd.DataFrame: # a row a method, numbers as text
     "The scores as a table, in percent and points."
-    points = lambda s: '–' if s is None else f"{100 * s['mean']:+.1f}" + ('' if s['std'] is None else f" ± {100 * s['std']:.1f}")
+    points = lambda s: '–' if s is None else signed(s)
     rows = []
     for m, s in results['metrics']['scores'].items():
         row = results['metrics']['methods'][m]

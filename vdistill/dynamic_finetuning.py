@@ -8,7 +8,7 @@ __all__ = ['RANDOM', 'STILLS', 'WHOLE', 'OBJECTIVES', 'FULL', 'MOVING', 'METHODS
            'static_parameters', 'find_stills', 'first_of_each', 'make_optimiser', 'first_dynamics',
            'start_static_dynamic', 'find_experts', 'make_objective', 'deciding', 'soft_training', 'learn',
            'learn_static_dynamic', 'learn_full_clips', 'make_set', 'whole_training', 'compare_one',
-           'dynamic_finetuning', 'by_seed', 'difference', 'findings', 'kept_steps']
+           'dynamic_finetuning', 'by_seed', 'gap', 'signed', 'difference', 'findings', 'kept_steps']
 
 # %% ../nbs/11_dynamic_finetuning.ipynb #aa005162
 import dataclasses
@@ -324,6 +324,18 @@ def by_seed(
     values = (summary['groups'][group] if group else summary['accuracy'])['values']
     return 100 * torch.tensor(values, dtype=torch.float64).view(n_seeds, -1).mean(1)
 
+def gap(
+    a: dict, # summary of one row
+    b: dict, # of another
+    n_seeds: int, # distillation seeds
+    group: str = None # of classes; None: all
+) -> dict: # mean, and its standard error over the seeds as 'std' (None with one seed), as fractions
+    "By how much `a` is more accurate than `b`, seed by seed."
+    d = (by_seed(a, n_seeds, group) - by_seed(b, n_seeds, group)) / 100
+    return dict(mean=d.mean().item(), std=(d.std() / n_seeds**.5).item() if n_seeds > 1 else None)
+
+def signed(spread): return f"{100 * spread['mean']:+.1f}" + ('' if spread['std'] is None else f" ± {100 * spread['std']:.1f}")   # of `gap`, in points
+
 def difference(
     a: dict, # summary of one method
     b: dict, # of another
@@ -331,11 +343,10 @@ def difference(
     group: str = None # of classes; None: all
 ) -> str: # e.g. '+3.1 ± 0.8 points'
     "How much better `a` is than `b`, seed by seed, ± standard error."
-    d = by_seed(a, n_seeds, group) - by_seed(b, n_seeds, group)
-    if n_seeds == 1: return f'{d.mean():+.1f} points (one seed, so no error is known)'
-    error = (d.std() / n_seeds**.5).item()
-    size = 'more than two standard errors' if abs(d.mean()) > 2 * error else 'within two standard errors of none'
-    return f'{d.mean():+.1f} ± {error:.1f} points ({size}, {n_seeds} seeds)'
+    d = gap(a, b, n_seeds, group)
+    if n_seeds == 1: return f'{signed(d)} points (one seed, so no error is known)'
+    size = 'more than two standard errors' if abs(d['mean']) > 2 * d['std'] else 'within two standard errors of none'
+    return f'{signed(d)} points ({size}, {n_seeds} seeds)'
 
 def findings(
     methods: dict, # summaries, as in results.json

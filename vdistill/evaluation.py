@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'JUDGES', 'FITTED', 'memory_batches', 'real_batches', 'Training', 'standardise', 'label_loss',
            'schedule_of', 'train', 'scores', 'predict', 'flip_some', 'test_scores', 'judge_one', 'all_combinations',
-           'judge', 'mean_std', 'summarise']
+           'judge', 'mean_std', 'percent', 'summarise']
 
 # %% ../nbs/04_evaluation.ipynb #0131a057
 from dataclasses import dataclass
@@ -215,6 +215,14 @@ def mean_std(
     "Mean and population standard deviation."
     x = torch.tensor(values, dtype=torch.float64)
     return dict(mean=x.mean().item(), std=x.std(correction=0).item(), values=list(values))
+
+def percent(
+    spread: dict, # 'mean' and 'std' as fractions; either may be None
+) -> str: # such as '47.2 ± 1.3'
+    "A fraction and its standard deviation, in percent."
+    if not spread or spread.get('mean') is None: return '–'
+    text = f"{100 * spread['mean']:.1f}"
+    return text if spread.get('std') is None else f"{text} ± {100 * spread['std']:.1f}"
 
 def summarise(
     runs: list, # scores of networks, over all seeds, as `judge` gives them

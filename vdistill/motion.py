@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ONE_FRAME', 'VIEWS', 'ABLATIONS', 'Motion', 'changed', 'class_losses', 'motion_groups', 'frame_orders', 'Rearranged',
-           'frame_difference', 'motion_of_memory', 'motion_of_clips', 'ablate', 'motion', 'change', 'view_findings',
-           'carries', 'view_table', 'worth_findings']
+           'frame_difference', 'motion_of_memory', 'motion_of_clips', 'ablate', 'motion', 'view_findings', 'carries',
+           'view_table', 'worth_findings']
 
 # %% ../nbs/11a_motion.ipynb #af018727
 import dataclasses
@@ -15,9 +15,10 @@ import torch
 from .clips import Clips, generator, normalise, one_frame
 from .datasets import groups
 from .distillation import ParameterError, Setting, param
-from .dynamic_finetuning import FULL, METHODS, MOVING, RANDOM, STILLS, WHOLE, DynamicFinetuning, by_seed, compare_one, find_stills, learn_static_dynamic, whole_training
+from .dynamic_finetuning import FULL, METHODS, MOVING, RANDOM, STILLS, WHOLE, DynamicFinetuning, compare_one, find_stills, gap, learn_static_dynamic, signed, soft_training, whole_training
+from .evaluation import percent
 from .measuring import Comparison, store
-from .memory import Memory, content
+from .memory import Memory
 
 # %% ../nbs/11a_motion.ipynb #5e2875bf
 ONE_FRAME = 'one frame of each real clip'
@@ -172,7 +173,7 @@ def motion(
             moved.setdefault(method, []).append(motion_of_memory(stored))
             for view in (v for v in p.views if method in p.rearranged):
                 order = frame_orders(view, len(stored.labels), p.frames, generator(seed, f'frames {view}'))
-                found.add_view(view, method, seed, Rearranged(stored, order), setting.training)
+                found.add_view(view, method, seed, Rearranged(stored, order), setting.training if stored.soft_labels is None else soft_training(setting, p))
     for row in p.ablations:
         for seed in p.seeds: ablate(found, p, row, seed)
     result = found.results()
@@ -182,17 +183,6 @@ def motion(
     return found, losses, result
 
 # %% ../nbs/11a_motion.ipynb #83e9699e
-def change(
-    a: dict, # summary of one row
-    b: dict, # of another
-    n_seeds: int, # distillation seeds
-    group: str # of classes
-) -> tuple: # text, mean in points, standard error (None with one seed)
-    "By how much `a` is more accurate than `b` on a group."
-    d = by_seed(a, n_seeds, group) - by_seed(b, n_seeds, group)
-    error = None if n_seeds == 1 else (d.std() / n_seeds**.5).item()
-    return f'{d.mean():+.1f}' + ('' if error is None else f' ± {error:.1f}'), d.mean().item(), error
-
 def view_findings(
     metrics: dict, # as in results.json, with also
     n_seeds: int # distillation seeds
@@ -201,9 +191,9 @@ def view_findings(
     said, methods = [], metrics['methods']
     views = {v: metrics['also'][v] for v in VIEWS if v in metrics.get('also', {})}
     for m in dict.fromkeys(m for rows in views.values() for m in rows):
-        found = {v: {g: change(rows[m], methods[m], n_seeds, g) for g in ('dynamic', 'static')} for v, rows in views.items() if m in rows}
-        parts = [f"{v}, dynamic classes {x['dynamic'][0]} and static ones {x['static'][0]} points" for v, x in found.items()]
-        falls = {v: x['dynamic'][2] is not None and x['dynamic'][1] < -2 * x['dynamic'][2] for v, x in found.items()}
+        found = {v: {g: gap(rows[m], methods[m], n_seeds, g) for g in ('dynamic', 'static')} for v, rows in views.items() if m in rows}
+        parts = [f"{v}, dynamic classes {signed(x['dynamic'])} and static ones {signed(x['static'])} points" for v, x in found.items()]
+        falls = {v: n_seeds > 1 and x['dynamic']['mean'] < -2 * x['dynamic']['std'] for v, x in found.items()}
         said.append(f'{m}: ' + '; '.join(parts) + '. ' + carries(falls, n_seeds))
     return said
 
@@ -222,11 +212,11 @@ def view_table(
     metrics: dict # as in results.json, with also
 ) -> pd.DataFrame: # a row for each method and view, numbers as text
     "Accuracy on dynamic and static classes, as the sets are and rearranged."
-    views, text = {v: metrics['also'][v] for v in VIEWS if v in metrics['also']}, lambda s: f"{100 * s['mean']:.1f} ± {100 * s['std']:.1f}"
+    views = {v: metrics['also'][v] for v in VIEWS if v in metrics['also']}
     rows = []
     for m in dict.fromkeys(m for found in views.values() for m in found):
         for v, row in [('as it is', metrics['methods'][m]), *((v, found[m]) for v, found in views.items() if m in found)]:
-            rows.append({'method': m, 'frames': v, 'all %': text(row['accuracy']), **{f'{g} %': text(row['groups'][g]) for g in ('dynamic', 'static')}, 'unfit': f"{row['unfit']} of {row['networks']}"})
+            rows.append({'method': m, 'frames': v, 'all %': percent(row['accuracy']), **{f'{g} %': percent(row['groups'][g]) for g in ('dynamic', 'static')}, 'unfit': f"{row['unfit']} of {row['networks']}"})
     return pd.DataFrame(rows)
 
 def worth_findings(

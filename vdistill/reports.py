@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'FACTORS', 'CSS', 'ReportError', 'jsonable', 'git_state', 'device_name', 'environment', 'write_results',
-           'read_results', 'percent', 'methods_table', 'markdown_table', 'style', 'save_figure', 'show_figure',
-           'method_bars', 'plot_methods', 'bytes_frame', 'plot_bytes', 'factor_slice', 'plot_factors', 'plot_cost',
-           'plot_losses', 'plot_frame_differences', 'plot_per_class', 'log_frame', 'draw_curves', 'plot_log', 'mosaic',
+           'read_results', 'methods_table', 'markdown_table', 'style', 'save_figure', 'show_figure', 'method_bars',
+           'plot_methods', 'bytes_frame', 'plot_bytes', 'factor_slice', 'plot_factors', 'plot_cost', 'plot_losses',
+           'plot_frame_differences', 'plot_per_class', 'log_frame', 'draw_curves', 'plot_log', 'mosaic',
            'contact_sheet', 'clip_sheet', 'rescale', 'caption', 'grid', 'write_gif', 'write_mp4', 'distilled_clips',
            'export', 'page', 'link_pictures', 'report_html', 'find_reports', 'thumbnail', 'report_entry',
            'report_index']
@@ -26,6 +26,7 @@ from nbconvert import HTMLExporter
 from PIL import Image, ImageDraw, ImageFont
 import vdistill
 from .clips import denormalise
+from .evaluation import percent
 from .memory import load_memory
 
 # %% ../nbs/12_reports.ipynb #0db5c2d5
@@ -114,14 +115,6 @@ def read_results(
     return results
 
 # %% ../nbs/12_reports.ipynb #07486a4b
-def percent(
-    spread: dict, # 'mean' and 'std' as fractions; either may be None
-) -> str: # such as '47.2 ± 1.3'
-    "A fraction and its standard deviation, in percent."
-    if not spread or spread.get('mean') is None: return '–'
-    text = f"{100 * spread['mean']:.1f}"
-    return text if spread.get('std') is None else f"{text} ± {100 * spread['std']:.1f}"
-
 def methods_table(
     results: dict # as `read_results` gives them
 ) -> pd.DataFrame: # a row a method, numbers as text
