@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from vdistill.reports import drop_stderr
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,6 +19,7 @@ def execute(book):
         folder = temp if book.parent.name == 'studies' else book.parent
         NotebookClient(nb, timeout=1200, kernel_name='python3', resources={'metadata': {'path': str(folder)}}).execute()
     nbformat.write(nb, book)
+    drop_stderr(book)
 
 
 def main(books):

@@ -89,7 +89,7 @@ def notebooks_clean(temp):
 
 
 def no_machine_paths(temp):
-    "What readers see names no folder of the machine that it was made on, and shows no error."
+    "What readers see names no folder of the machine that it was made on, and shows no error and no progress bar."
     wrong = []
     for book in sorted((temp/'tree'/'nbs').rglob('*.ipynb')):
         for i, cell in enumerate(json.loads(book.read_text())['cells']):
@@ -98,6 +98,7 @@ def no_machine_paths(temp):
                     k: v for k, v in output.get('data', {}).items() if k.startswith('text')}))
                 if found: wrong.append(f'{book.name}, cell {i}: {found[0]}')
                 expected = 'raises-exception' in cell['metadata'].get('tags', [])
+                if output.get('name') == 'stderr': wrong.append(f'{book.name}, cell {i}: stderr')
                 if output['output_type'] == 'error' and not expected: wrong.append(f"{book.name}, cell {i}: {output['ename']}")
     if wrong: raise CheckFailed('\n'.join(wrong))
 

@@ -8,7 +8,7 @@ __all__ = ['STYLE', 'FACTORS', 'CSS', 'ReportError', 'jsonable', 'git_state', 'd
            'plot_methods', 'bytes_frame', 'plot_bytes', 'factor_slice', 'plot_factors', 'plot_cost', 'plot_losses',
            'plot_frame_differences', 'plot_per_class', 'log_frame', 'draw_curves', 'plot_log', 'mosaic',
            'contact_sheet', 'clip_sheet', 'rescale', 'caption', 'grid', 'write_gif', 'write_mp4', 'distilled_clips',
-           'export', 'page', 'link_pictures', 'report_html', 'find_reports', 'thumbnail', 'report_entry',
+           'export', 'page', 'link_pictures', 'drop_stderr', 'report_html', 'find_reports', 'thumbnail', 'report_entry',
            'report_index']
 
 # %% ../nbs/12_reports.ipynb #fb4b3153
@@ -555,13 +555,22 @@ def link_pictures(
     return re.sub(r'(src="\s*)data:image/png;base64,([^"]+)"', found, body)
 
 # %% ../nbs/12_reports.ipynb #ddf42ea7
+def drop_stderr(
+    notebook: str | Path # an executed notebook, changed in place
+) -> nbformat.NotebookNode: # what is left of it
+    "Progress bars and what libraries log were for the terminal; a reader is spared them."
+    try: book = nbformat.read(notebook, as_version=4)
+    except (OSError, ValueError, nbformat.reader.NotJSONError) as e: raise ReportError(f'{notebook}: cannot be read ({e})') from e
+    for cell in book.cells:
+        if 'outputs' in cell: cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr']
+    nbformat.write(book, notebook)
+    return book
+
 def report_html(
     notebook: str | Path # an executed report.ipynb
 ) -> Path: # of the page beside it, .html
-    "The report for reading: no code, no progress bars."
-    try: book = nbformat.read(notebook, as_version=4)
-    except (OSError, ValueError, nbformat.reader.NotJSONError) as e: raise ReportError(f'{notebook}: cannot be read ({e})') from e
-    for cell in book.cells: cell['outputs'] = [o for o in cell.get('outputs', []) if o.get('name') != 'stderr']
+    "The report for reading: no code, and from the notebook too what went to stderr is dropped."
+    book = drop_stderr(notebook)
     body, _ = HTMLExporter(template_name='basic', exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(book)
     title = re.search(r'^# (.+)$', '\n'.join(c.source for c in book.cells if c.cell_type == 'markdown'), re.M)
     path = Path(notebook).with_suffix('.html')
