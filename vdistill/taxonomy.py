@@ -8,7 +8,7 @@ __all__ = ['STARTS', 'OTHERS', 'MEANS', 'Point', 'Taxonomy', 'grid', 'start_poin
            'factor_sentence', 'taxonomy_findings', 'last_doubling', 'observations']
 
 # %% ../nbs/09_taxonomy.ipynb #a02c9ca1
-import itertools
+import itertools, os
 from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
@@ -136,6 +136,7 @@ def step_memory(
         before = torch.cuda.memory_allocated()
         step()
         return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault('KINETO_LOG_LEVEL', '6')   # else the profiler writes to stderr that it starts and stops
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched: step()
     moments = sorted((e.time_range.end, e.self_cpu_memory_usage) for e in watched.events() if e.self_cpu_memory_usage)
     return max(itertools.accumulate(b for _, b in moments), default=0)
@@ -271,11 +272,12 @@ def observations(
     frame: pd.DataFrame # of `points_frame`
 ) -> list: # sentences, one for each observation that the grid can judge
     "Which of the paper's three observations hold here."
-    said, word = [], lambda holds: {True: 'holds here', False: 'does not hold here', None: 'is not decided here'}[holds]
+    said = []
+    word = {True: 'holds here', False: 'does not hold here', None: 'is not decided here', 'no change': 'holds as far as these seeds can tell'}.get
     if frame['n_syn'].nunique() > 1:
         low, high, change = last_doubling(frame)
         text, sign = verdict(change)
-        holds = None if sign is None else sign < 1
+        holds = {1: False, 0: 'no change', -1: True, None: None}[sign]
         cost = frame.groupby('n_syn')['bytes'].mean()
         said.append(f'"More synthetic frames give marginal gains at greatly rising cost" {word(holds)}: from {low} to {high} stored frames, at {cost[high] / cost[low]:.1f} times the bytes, accuracy changes by {text}.')
     if not (change := slopes(frame, 'segments')).empty:
@@ -286,6 +288,6 @@ def observations(
     pairs = {kind: verdict(v) for kind in INTERPOLATIONS[1:] if not (v := gains(frame, kind)).empty}
     if pairs:
         signs = [sign for _, sign in pairs.values()]
-        holds = None if None in signs else 1 not in signs
+        holds = None if None in signs else False if 1 in signs else 'no change' if 0 in signs else True
         said.append(f'"Duplicating frames is as good an interpolation as any" {word(holds)}: ' + '; '.join(f'{kind} instead changes accuracy by {text}' for kind, (text, _) in pairs.items()) + '.')
     return said
