@@ -88,7 +88,7 @@ def notebooks_clean(temp):
     if dirty: raise CheckFailed('run nbdev_clean: ' + ', '.join(dirty))
 
 
-def no_machine_paths(temp):
+def outputs_fit_to_read(temp):
     "What readers see names no folder of the machine that it was made on, and shows no error and no progress bar."
     wrong = []
     for book in sorted((temp/'tree'/'nbs').rglob('*.ipynb')):
@@ -173,7 +173,7 @@ def command_line(name):
 def all_checks():
     "The checks as (name, function): those of the tree, in turn, and those that execute something, two at a time, longest first."
     nbs = ROOT/'nbs'
-    tree = [('modules in step with notebooks', modules_in_step), ('notebooks clean', notebooks_clean), ('no machine paths', no_machine_paths),
+    tree = [('modules in step with notebooks', modules_in_step), ('notebooks clean', notebooks_clean), ('outputs fit to read', outputs_fit_to_read),
              ('README in step with index', readme_in_step)]
     studies = [Path('nbs/studies')/b.name for b in sorted((nbs/'studies').glob('*.ipynb'), reverse=True)]
     books = [Path('nbs')/b.name for b in sorted(nbs.glob('[0-9]*.ipynb'), reverse=True)]

@@ -336,6 +336,7 @@ def gap(
 
 def signed(spread): return f"{100 * spread['mean']:+.1f}" + ('' if spread['std'] is None else f" ± {100 * spread['std']:.1f}")   # of `gap`, in points
 
+# %% ../nbs/11_dynamic_finetuning.ipynb #ed561ee7
 def difference(
     a: dict, # summary of one method
     b: dict, # of another

@@ -370,7 +370,7 @@ def plot_log(
     named = {'score': 'validation accuracy', 'val_accuracy': 'validation accuracy'}
     by = by or next((c for c in ('method', 'memory', 'run') if c in rows), None)
     with style():
-        figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 2.7), squeeze=False, layout='constrained')
+        figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names) + (2.5 if by else 0), 2.7), squeeze=False, layout='constrained')   # the legend has its own width
         for axis, name in zip(axes[0], names):
             seen, share = rows.dropna(subset=[name]), 'loss' not in name
             draw_curves(axis, seen, name, by, 100 if share else 1)
