@@ -22,7 +22,8 @@ class CommandError(click.ClickException):
 
     def show(self, file=None): click.echo(f'vdistill: {self.message}', err=True)
 
-USER_ERRORS = ('DatasetError', 'ParameterError', 'MemoryFileError', 'VideoError', 'ReportError', 'ExpertError', 'DistillationError')
+USER_ERRORS = ("DatasetError", "ParameterError", "MemoryFileError", "StorageError", "VideoError", "ReportError", "ExpertError",
+               "DistillationError")
 
 def is_user_error(
     error: Exception # whatever a command raised
