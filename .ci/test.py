@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 WORKERS = 2
 PATHS = re.compile(r'[^\s"\'(]*(?:/(?:home|root|tmp|work|Users)/|site-packages)[^\s"\')]*')
+RECIPE = re.compile(r"(?<![\w.-])([\w-]+\.ya?ml)\b")  # any .yaml file that a text names
+TEXTS = (".ipynb", ".yaml", ".md", ".html")
 LIMIT = {'notebook': 300, 'study': 600, 'tool': 120}  # seconds
 
 
@@ -111,6 +113,28 @@ def readme_in_step(temp):
     if found != wanted: raise CheckFailed('run .ci/readme.py --write\n' + difference(found, wanted, 'README.md'))
 
 
+def named_recipes(path):
+    "Names of recipes in a text; of a library notebook's code only those with a folder: its tests make others."
+    text = path.read_text(errors="replace")
+    if path.suffix == ".ipynb" and path.parent.name == "nbs":
+        cells = json.loads(text)["cells"]
+        code = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        text = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        return {*RECIPE.findall(text), *re.findall(r"recipes/([\w-]+\.ya?ml)", code)}
+    return {name for name in RECIPE.findall(text) if not name[:-5].isupper()}  # NAME.yaml stands for any
+
+
+def recipes_exist(temp):
+    "A recipe that any text names (notebook, recipe, report, README) is there, so that its command works."
+    there = {r.name for r in (ROOT/"nbs"/"recipes").glob("*.yaml")}
+    texts = [f for folder in ("nbs", "reports") for f in sorted((ROOT/folder).rglob("*")) if f.suffix in TEXTS]
+    wrong = []
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("data/*.md"), ROOT/"Makefile", *texts):
+        wrong += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(named_recipes(path) - there)]
+    if wrong:
+        raise CheckFailed("no such recipe\n" + "\n".join(wrong))
+
+
 def notebook(book):
     "A library notebook runs from top to bottom in a fresh process."
     def check(temp): must([sys.executable, '.ci/test.py', '--notebook', book], temp, book.stem, LIMIT['notebook'])
@@ -174,7 +198,7 @@ def all_checks():
     "The checks as (name, function): those of the tree, in turn, and those that execute something, two at a time, longest first."
     nbs = ROOT/'nbs'
     tree = [('modules in step with notebooks', modules_in_step), ('notebooks clean', notebooks_clean), ('outputs fit to read', outputs_fit_to_read),
-             ('README in step with index', readme_in_step)]
+             ('README in step with index', readme_in_step), ('recipes that texts name', recipes_exist)]
     studies = [Path('nbs/studies')/b.name for b in sorted((nbs/'studies').glob('*.ipynb'), reverse=True)]
     books = [Path('nbs')/b.name for b in sorted(nbs.glob('[0-9]*.ipynb'), reverse=True)]
     if (nbs/'index.ipynb').exists(): books.append(Path('nbs/index.ipynb'))

@@ -22,7 +22,8 @@ class CommandError(click.ClickException):
 
     def show(self, file=None): click.echo(f'vdistill: {self.message}', err=True)
 
-USER_ERRORS = ('DatasetError', 'ParameterError', 'MemoryFileError', 'VideoError', 'ReportError', 'ExpertError', 'DistillationError')
+USER_ERRORS = ("DatasetError", "ParameterError", "MemoryFileError", "StorageError", "VideoError", "ReportError", "ExpertError",
+               "DistillationError")
 
 def is_user_error(
     error: Exception # whatever a command raised
@@ -45,7 +46,15 @@ STUDIES = {'static_learning': ('static_learning', 'StaticLearning'), 'dynamic_fi
            'taxonomy': ('taxonomy', 'Taxonomy'), 'motion': ('motion', 'Motion')}   # notebook → module and dataclass of its parameters
 
 class Yaml(yaml.SafeLoader):
-    "YAML in which 1e-3 is a number."
+    "YAML in which 1e-3 is a number and no name is given twice."
+    def construct_mapping(self, node, deep=False):
+        "The dict of a node; raises YAML's own error for a name that comes twice."
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                mark = node.value[i][0].start_mark
+                raise yaml.constructor.ConstructorError(problem=f"{name!r} is given twice", problem_mark=mark)
+        return super().construct_mapping(node, deep)
 
 Yaml.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'^[-+]?\d+(\.\d*)?[eE][-+]?\d+$'), list('-+0123456789'))
 

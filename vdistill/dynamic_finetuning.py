@@ -131,7 +131,7 @@ def find_stills(
 ) -> tuple: # FrameMemory of stills, Distilled (None where they come from a file)
     "The stills of stage 1: learned here, or read from a finished report, which must fit; of more a class than needed, the first."
     if not p.stills: return learn_stills(setting, static_parameters(p), seed)
-    found = next((m for m in map(load_memory, sorted(Path(p.stills).glob('distilled*.safetensors'))) if m.metadata['seed'] == seed), None)
+    found = next((m for m in map(load_memory, sorted(Path(p.stills).glob('distilled*.safetensors'))) if m.metadata.get('seed') == seed), None)
     if found is None: raise ParameterError(f'stills is {p.stills!r}: no distilled file of seed {seed} there; run static_learning with that seed')
     fits = dict(classes=setting.classes, clip_shape=list(setting.train.shape), mean=list(setting.norm['mean']), std=list(setting.norm['std']))
     for name, wanted in fits.items():
