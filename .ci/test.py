@@ -1,8 +1,10 @@
 """Everything that must hold before a commit, one line a check; the last line is `N passed, N failed`.
 
-It works in a copy of the tree, so the checkout stays as it is. `.ci/test.py WORD...` runs only the checks
-whose name contains one of the words. VDISTILL_CACHE is respected; without it every job gets a cache of its own.
+It works in a copy of the tree, so the checkout stays as it is. `.ci/test.py WORD...` runs only the
+checks whose name contains one of the words. VDISTILL_CACHE is respected; without it every job gets a
+cache of its own.
 """
+
 import difflib
 import json
 import os
@@ -22,7 +24,7 @@ WORKERS = 2
 PATHS = re.compile(r'[^\s"\'(]*(?:/(?:home|root|tmp|work|Users)/|site-packages)[^\s"\')]*')
 RECIPE = re.compile(r"(?<![\w.-])([\w-]+\.ya?ml)\b")  # any .yaml file that a text names
 TEXTS = (".ipynb", ".yaml", ".md", ".html")
-LIMIT = {'notebook': 300, 'study': 600, 'tool': 120}  # seconds
+LIMIT = {"notebook": 300, "study": 600, "tool": 120}  # seconds
 
 
 class CheckFailed(Exception):
@@ -31,90 +33,127 @@ class CheckFailed(Exception):
 
 def copy_tree(to):
     "Copy what belongs to the project, and nothing that git ignores for its size."
-    skip = shutil.ignore_patterns('.git', '.venv', 'data', 'work', '__pycache__', '.ipynb_checkpoints', '*.egg-info', 'build', 'dist')
+    skip = shutil.ignore_patterns(
+        ".git", ".venv", "data", "work", "__pycache__", ".ipynb_checkpoints", "*.egg-info", "build", "dist"
+    )
     shutil.copytree(ROOT, to, ignore=skip)
-    (to/'data').mkdir()
+    (to / "data").mkdir()
 
 
 def environment(temp, name):
     "One thread a job, a cache of its own, and the copied tree first on the import path."
-    env = dict(os.environ, OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', PYTHONPATH=str(temp/'tree'), PYTHONDONTWRITEBYTECODE='1',
-               PATH=f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}")
-    env.setdefault('VDISTILL_CACHE', str(temp/'cache'/name))
-    if (ROOT/'../shared/data').is_dir(): env.setdefault('VDISTILL_DATA', str((ROOT/'../shared/data').resolve()))
+    env = dict(
+        os.environ,
+        OMP_NUM_THREADS="1",
+        MKL_NUM_THREADS="1",
+        PYTHONPATH=str(temp / "tree"),
+        PYTHONDONTWRITEBYTECODE="1",
+        PATH=f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+    )
+    env.setdefault("VDISTILL_CACHE", str(temp / "cache" / name))
+    if (ROOT / "../shared/data").is_dir():
+        env.setdefault("VDISTILL_DATA", str((ROOT / "../shared/data").resolve()))
     return env
 
 
 def call(command, temp, name, limit, cwd=None):
     "Exit status and output of `command`, stopped with all its children after `limit` seconds."
-    job = subprocess.Popen([str(c) for c in command], cwd=cwd or temp/'tree', env=environment(temp, name), text=True, errors='replace',
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
-    try: return job.communicate(timeout=limit)[0], job.returncode
-    except subprocess.TimeoutExpired: raise CheckFailed(f'still running after {limit} s') from None
+    job = subprocess.Popen(
+        [str(c) for c in command],
+        cwd=cwd or temp / "tree",
+        env=environment(temp, name),
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return job.communicate(timeout=limit)[0], job.returncode
+    except subprocess.TimeoutExpired:
+        raise CheckFailed(f"still running after {limit} s") from None
     finally:
         if job.poll() is None:
             os.killpg(job.pid, signal.SIGKILL)
             job.wait()
 
 
-def must(command, temp, name, limit=LIMIT['tool'], cwd=None):
+def must(command, temp, name, limit=LIMIT["tool"], cwd=None):
     "The output of a command that has to succeed."
     out, status = call(command, temp, name, limit, cwd)
-    if status: raise CheckFailed(f'exit status {status}\n{out}')
+    if status:
+        raise CheckFailed(f"exit status {status}\n{out}")
     return out
 
 
 def difference(old, new, name):
     "The first lines of a unified diff."
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), f'{name} (found)', f'{name} (expected)', lineterm='', n=1)
-    return '\n'.join(list(lines)[:20])
+    lines = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), f"{name} (found)", f"{name} (expected)", lineterm="", n=1
+    )
+    return "\n".join(list(lines)[:20])
 
 
 def modules_in_step(temp):
     "vdistill/ is what nbdev_export makes of the notebooks, byte by byte."
-    made = temp/'tree'/'vdistill'
-    for f in made.glob('*.py'):
-        if f.name != '__init__.py': f.unlink()
-    must([BIN/'nbdev_export'], temp, 'export')
-    found, wanted = ({f.name: f.read_text() for f in d.glob('*.py')} for d in (ROOT/'vdistill', made))
-    wrong = [difference(found.get(n, ''), wanted.get(n, ''), n) for n in sorted(found.keys() | wanted.keys()) if found.get(n) != wanted.get(n)]
-    if wrong: raise CheckFailed('run nbdev_export\n' + '\n'.join(wrong))
+    made = temp / "tree" / "vdistill"
+    for f in made.glob("*.py"):
+        if f.name != "__init__.py":
+            f.unlink()
+    must([BIN / "nbdev_export"], temp, "export")
+    found, wanted = ({f.name: f.read_text() for f in d.glob("*.py")} for d in (ROOT / "vdistill", made))
+    wrong = [
+        difference(found.get(n, ""), wanted.get(n, ""), n)
+        for n in sorted(found.keys() | wanted.keys())
+        if found.get(n) != wanted.get(n)
+    ]
+    if wrong:
+        raise CheckFailed("run nbdev_export\n" + "\n".join(wrong))
 
 
 def notebooks_clean(temp):
     "nbdev_clean has nothing to change."
-    books = sorted((temp/'tree'/'nbs').rglob('*.ipynb'))
+    books = sorted((temp / "tree" / "nbs").rglob("*.ipynb"))
     before = [b.read_bytes() for b in books]
-    must([BIN/'nbdev_clean'], temp, 'clean')
-    dirty = [str(b.relative_to(temp/'tree')) for b, old in zip(books, before) if b.read_bytes() != old]
-    if dirty: raise CheckFailed('run nbdev_clean: ' + ', '.join(dirty))
+    must([BIN / "nbdev_clean"], temp, "clean")
+    dirty = [str(b.relative_to(temp / "tree")) for b, old in zip(books, before) if b.read_bytes() != old]
+    if dirty:
+        raise CheckFailed("run nbdev_clean: " + ", ".join(dirty))
 
 
 def outputs_fit_to_read(temp):
-    "What readers see names no folder of the machine that it was made on, and shows no error and no progress bar."
+    "What readers see names no folder of the machine, and shows no error and no progress bar."
     wrong = []
-    for book in sorted((temp/'tree'/'nbs').rglob('*.ipynb')):
-        for i, cell in enumerate(json.loads(book.read_text())['cells']):
-            for output in cell.get('outputs', []):
-                found = PATHS.search(json.dumps({k: v for k, v in output.items() if k != 'data'} | {
-                    k: v for k, v in output.get('data', {}).items() if k.startswith('text')}))
-                if found: wrong.append(f'{book.name}, cell {i}: {found[0]}')
-                expected = 'raises-exception' in cell['metadata'].get('tags', [])
-                if output.get('name') == 'stderr': wrong.append(f'{book.name}, cell {i}: stderr')
-                if output['output_type'] == 'error' and not expected: wrong.append(f"{book.name}, cell {i}: {output['ename']}")
-    if wrong: raise CheckFailed('\n'.join(wrong))
+    for book in sorted((temp / "tree" / "nbs").rglob("*.ipynb")):
+        for i, cell in enumerate(json.loads(book.read_text())["cells"]):
+            for output in cell.get("outputs", []):
+                plain = {k: v for k, v in output.items() if k != "data"}
+                plain |= {k: v for k, v in output.get("data", {}).items() if k.startswith("text")}
+                path = PATHS.search(json.dumps(plain))
+                if path:
+                    wrong.append(f"{book.name}, cell {i}: {path[0]}")
+                expected = "raises-exception" in cell["metadata"].get("tags", [])
+                if output.get("name") == "stderr":
+                    wrong.append(f"{book.name}, cell {i}: stderr")
+                if output["output_type"] == "error" and not expected:
+                    wrong.append(f"{book.name}, cell {i}: {output['ename']}")
+    if wrong:
+        raise CheckFailed("\n".join(wrong))
 
 
 def readme_in_step(temp):
     "README.md is what nbs/index.ipynb gives."
-    if not (ROOT/'nbs'/'index.ipynb').exists(): raise CheckFailed('nbs/index.ipynb is missing')
-    wanted = must([sys.executable, '.ci/readme.py'], temp, 'readme')
-    found = (ROOT/'README.md').read_text() if (ROOT/'README.md').exists() else ''
-    if found != wanted: raise CheckFailed('run .ci/readme.py --write\n' + difference(found, wanted, 'README.md'))
+    if not (ROOT / "nbs" / "index.ipynb").exists():
+        raise CheckFailed("nbs/index.ipynb is missing")
+    wanted = must([sys.executable, ".ci/readme.py"], temp, "readme")
+    found = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
+    if found != wanted:
+        raise CheckFailed("run .ci/readme.py --write\n" + difference(found, wanted, "README.md"))
 
 
 def named_recipes(path):
-    "Names of recipes in a text; of a library notebook's code only those with a folder: its tests make others."
+    "Names of recipes in a text; of a library notebook's code only those with a folder."
     text = path.read_text(errors="replace")
     if path.suffix == ".ipynb" and path.parent.name == "nbs":
         cells = json.loads(text)["cells"]
@@ -124,12 +163,23 @@ def named_recipes(path):
     return {name for name in RECIPE.findall(text) if not name[:-5].isupper()}  # NAME.yaml stands for any
 
 
+def one_style(temp):
+    "Lines of at most 110 characters, one statement a line, one way to quote, in notebooks and scripts alike."
+    places = ["nbs", ".ci", "setup.py"]
+    for command in (["format", "--diff"], ["check", "--output-format", "concise"]):
+        out, status = call([sys.executable, "-m", "ruff", *command, *places], temp, "style")
+        if status:
+            raise CheckFailed(f"run `ruff {command[0]} {' '.join(places)}`\n{out}")
+
+
 def recipes_exist(temp):
     "A recipe that any text names (notebook, recipe, report, README) is there, so that its command works."
-    there = {r.name for r in (ROOT/"nbs"/"recipes").glob("*.yaml")}
-    texts = [f for folder in ("nbs", "reports") for f in sorted((ROOT/folder).rglob("*")) if f.suffix in TEXTS]
+    there = {r.name for r in (ROOT / "nbs" / "recipes").glob("*.yaml")}
+    texts = [
+        f for folder in ("nbs", "reports") for f in sorted((ROOT / folder).rglob("*")) if f.suffix in TEXTS
+    ]
     wrong = []
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("data/*.md"), ROOT/"Makefile", *texts):
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("data/*.md"), ROOT / "Makefile", *texts):
         wrong += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(named_recipes(path) - there)]
     if wrong:
         raise CheckFailed("no such recipe\n" + "\n".join(wrong))
@@ -137,100 +187,153 @@ def recipes_exist(temp):
 
 def notebook(book):
     "A library notebook runs from top to bottom in a fresh process."
-    def check(temp): must([sys.executable, '.ci/test.py', '--notebook', book], temp, book.stem, LIMIT['notebook'])
+
+    def check(temp):
+        must([sys.executable, ".ci/test.py", "--notebook", book], temp, book.stem, LIMIT["notebook"])
+
     return check
 
 
 def run_study(book, out, temp, *parameters):
     "Plain papermill on a study, its report and results under `out`."
     out.mkdir(parents=True)
-    given = [x for name, value in (('out', out), *parameters) for x in ('-p', name, value)]
-    return call([sys.executable, '-m', 'papermill', book, out/'report.ipynb', '-k', 'python3', '--no-progress-bar', '--cwd', temp/'tree', *given],
-                temp, book.stem, LIMIT['study'])
+    given = [x for name, value in (("out", out), *parameters) for x in ("-p", name, value)]
+    return call(
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            book,
+            out / "report.ipynb",
+            "-k",
+            "python3",
+            "--no-progress-bar",
+            "--cwd",
+            temp / "tree",
+            *given,
+        ],
+        temp,
+        book.stem,
+        LIMIT["study"],
+    )
 
 
 def study(book):
     "A study at its default, small size ends with complete results."
+
     def check(temp):
-        out = temp/'out'/book.stem
+        out = temp / "out" / book.stem
         text, status = run_study(book, out, temp)
-        if status: raise CheckFailed(f'exit status {status}\n{text}')
-        if not (out/'results.json').exists(): raise CheckFailed('papermill succeeded but there is no results.json')
-        results = json.loads((out/'results.json').read_text())
-        if results.get('status') != 'complete': raise CheckFailed(f"results.json has status {results.get('status')!r}")
-        if not results.get('metrics'): raise CheckFailed('results.json holds no metrics')
+        if status:
+            raise CheckFailed(f"exit status {status}\n{text}")
+        if not (out / "results.json").exists():
+            raise CheckFailed("papermill succeeded but there is no results.json")
+        results = json.loads((out / "results.json").read_text())
+        if results.get("status") != "complete":
+            raise CheckFailed(f"results.json has status {results.get('status')!r}")
+        if not results.get("metrics"):
+            raise CheckFailed("results.json holds no metrics")
+
     return check
 
 
 def misspelled(book):
     "papermill only warns about an unknown parameter; the study itself must refuse it."
+
     def check(temp):
-        out = temp/'out'/f'{book.stem}-misspelled'
-        text, status = run_study(book, out, temp, ('datasett', 'digits'))
-        if not status: raise CheckFailed('a misspelled parameter was accepted')
-        if 'ParameterError' not in text or 'datasett' not in text: raise CheckFailed(f'failed for another reason\n{text}')
-        if (out/'results.json').exists(): raise CheckFailed('it failed, yet left a results.json')
+        out = temp / "out" / f"{book.stem}-misspelled"
+        text, status = run_study(book, out, temp, ("datasett", "digits"))
+        if not status:
+            raise CheckFailed("a misspelled parameter was accepted")
+        if "ParameterError" not in text or "datasett" not in text:
+            raise CheckFailed(f"failed for another reason\n{text}")
+        if (out / "results.json").exists():
+            raise CheckFailed("it failed, yet left a results.json")
+
     return check
 
 
 def command_line(name):
     "vdistill run, the same again, export and reports, as a user types them."
+
     def check(temp):
-        vdistill, root = BIN/'vdistill', temp/'out'/'reports'
-        out = root/name/'smoke'
-        first = must([vdistill, 'run', name, '--out', out], temp, 'cli', LIMIT['study'])
-        if not (out/'report.html').exists(): raise CheckFailed(f'no report.html\n{first}')
+        vdistill, root = BIN / "vdistill", temp / "out" / "reports"
+        out = root / name / "smoke"
+        first = must([vdistill, "run", name, "--out", out], temp, "cli", LIMIT["study"])
+        if not (out / "report.html").exists():
+            raise CheckFailed(f"no report.html\n{first}")
         started = time.time()
-        must([vdistill, 'run', name, '--out', out], temp, 'cli')
-        if time.time() - started > 30: raise CheckFailed('the finished run was run again')
-        must([vdistill, 'reports', root], temp, 'cli')
-        if name not in (root/'index.html').read_text(): raise CheckFailed('the index does not name the study')
-        for to in ('png', 'gif', 'mp4'):
-            for file in sorted(out.glob('*.safetensors'))[:1]:
-                must([vdistill, 'export', file, '--to', to, '--out', temp/'out'/f'set.{to}'], temp, 'cli')
-                if not (temp/'out'/f'set.{to}').stat().st_size: raise CheckFailed(f'empty {to}')
-        out_text, status = call([vdistill, 'run', name, '-p', 'datasett', 'digits'], temp, 'cli', LIMIT['tool'])
-        if status != 2 or 'datasett' not in out_text: raise CheckFailed(f'a misspelled parameter: exit status {status}\n{out_text}')
+        must([vdistill, "run", name, "--out", out], temp, "cli")
+        if time.time() - started > 30:
+            raise CheckFailed("the finished run was run again")
+        must([vdistill, "reports", root], temp, "cli")
+        if name not in (root / "index.html").read_text():
+            raise CheckFailed("the index does not name the study")
+        for to in ("png", "gif", "mp4"):
+            for file in sorted(out.glob("*.safetensors"))[:1]:
+                picture = temp / "out" / f"set.{to}"
+                must([vdistill, "export", file, "--to", to, "--out", picture], temp, "cli")
+                if not picture.stat().st_size:
+                    raise CheckFailed(f"empty {to}")
+        out_text, status = call(
+            [vdistill, "run", name, "-p", "datasett", "digits"], temp, "cli", LIMIT["tool"]
+        )
+        if status != 2 or "datasett" not in out_text:
+            raise CheckFailed(f"a misspelled parameter: exit status {status}\n{out_text}")
+
     return check
 
 
 def all_checks():
-    "The checks as (name, function): those of the tree, in turn, and those that execute something, two at a time, longest first."
-    nbs = ROOT/'nbs'
-    tree = [('modules in step with notebooks', modules_in_step), ('notebooks clean', notebooks_clean), ('outputs fit to read', outputs_fit_to_read),
-             ('README in step with index', readme_in_step), ('recipes that texts name', recipes_exist)]
-    studies = [Path('nbs/studies')/b.name for b in sorted((nbs/'studies').glob('*.ipynb'), reverse=True)]
-    books = [Path('nbs')/b.name for b in sorted(nbs.glob('[0-9]*.ipynb'), reverse=True)]
-    if (nbs/'index.ipynb').exists(): books.append(Path('nbs/index.ipynb'))
-    run = [(f'study {b.stem}', study(b)) for b in studies]
-    run += [(f'command line {b.stem}', command_line(b.stem)) for b in studies if b.stem == 'static_learning']
-    run += [(f'notebook {b.stem}', notebook(b)) for b in books]
-    run += [(f'misspelled parameter in {b.stem}', misspelled(b)) for b in studies]
+    "The checks as (name, function): those of the tree, and those that execute something, longest first."
+    nbs = ROOT / "nbs"
+    tree = [
+        ("modules in step with notebooks", modules_in_step),
+        ("notebooks clean", notebooks_clean),
+        ("outputs fit to read", outputs_fit_to_read),
+        ("README in step with index", readme_in_step),
+        ("recipes that texts name", recipes_exist),
+        ("one style", one_style),
+    ]
+    studies = [Path("nbs/studies") / b.name for b in sorted((nbs / "studies").glob("*.ipynb"), reverse=True)]
+    books = [Path("nbs") / b.name for b in sorted(nbs.glob("[0-9]*.ipynb"), reverse=True)]
+    if (nbs / "index.ipynb").exists():
+        books.append(Path("nbs/index.ipynb"))
+    run = [(f"study {b.stem}", study(b)) for b in studies]
+    run += [(f"command line {b.stem}", command_line(b.stem)) for b in studies if b.stem == "static_learning"]
+    run += [(f"notebook {b.stem}", notebook(b)) for b in books]
+    run += [(f"misspelled parameter in {b.stem}", misspelled(b)) for b in studies]
     return tree, run
 
 
 def timed(name, check, temp):
     "Run one check and print its line; True if it holds."
     started = time.time()
-    try: check(temp)
-    except CheckFailed as e: error = str(e)
-    except Exception as e: error = f'{type(e).__name__}: {e}'
-    else: error = None
-    text = '' if error is None else '\n' + '\n'.join('    ' + line for line in error.splitlines()[-60:])
+    try:
+        check(temp)
+    except CheckFailed as e:
+        error = str(e)
+    except Exception as e:
+        error = f"{type(e).__name__}: {e}"
+    else:
+        error = None
+    text = "" if error is None else "\n" + "\n".join("    " + line for line in error.splitlines()[-60:])
     print(f"{'PASS' if error is None else 'FAIL'} {name} {time.time() - started:.1f} s{text}", flush=True)
     return error is None
 
 
 def main(words):
     "Run the checks and print the count."
-    tree, run = ([(n, c) for n, c in part if not words or any(w in n for w in words)] for part in all_checks())
-    with tempfile.TemporaryDirectory(prefix='vdistill-test-') as temp:
+    tree, run = (
+        [(n, c) for n, c in part if not words or any(w in n for w in words)] for part in all_checks()
+    )
+    with tempfile.TemporaryDirectory(prefix="vdistill-test-") as temp:
         temp = Path(temp)
-        copy_tree(temp/'tree')
+        copy_tree(temp / "tree")
         passed = [timed(n, c, temp) for n, c in tree]
         with ThreadPoolExecutor(WORKERS) as pool:
             passed += [f.result() for f in as_completed([pool.submit(timed, n, c, temp) for n, c in run])]
-    print(f'{sum(passed)} passed, {len(passed) - sum(passed)} failed')
+    print(f"{sum(passed)} passed, {len(passed) - sum(passed)} failed")
     return 0 if passed and all(passed) else 1
 
 
@@ -239,9 +342,10 @@ def one_notebook(path):
     import torch
     from nbdev.config import get_config
     from nbdev.test import test_nb
-    skip = get_config().tst_flags.split() + ([] if torch.cuda.is_available() else ['gpu'])
+
+    skip = get_config().tst_flags.split() + ([] if torch.cuda.is_available() else ["gpu"])
     return 0 if test_nb(Path(path).absolute(), skip_flags=skip, basepath=get_config().config_path)[0] else 1
 
 
-if __name__ == '__main__':
-    sys.exit(one_notebook(sys.argv[2]) if sys.argv[1:2] == ['--notebook'] else main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(one_notebook(sys.argv[2]) if sys.argv[1:2] == ["--notebook"] else main(sys.argv[1:]))
