@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from vdistill.reports import drop_stderr
+from vdistill.pages import drop_stderr
 
 ROOT = Path(__file__).resolve().parent.parent
 
