@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BUILT_IN', 'DEVICES', 'SPLITS', 'DataParameters', 'NetworkParameters', 'JudgeParameters', 'Study', 'Row', 'make_row',
-           'row_name', 'find_part', 'Setting', 'make_optimiser', 'learn']
+           'row_name', 'find_part', 'open_splits', 'data_identity', 'changed_splits', 'Setting', 'make_optimiser',
+           'learn']
 
 # %% ../nbs/16_rows.ipynb #c9a30ff8
 import os
@@ -234,6 +235,32 @@ def find_part(
     values = overlay(overlay(usual or {}, shared.get(cls.kind, {})), mine)
     return cls, cls.Parameters.from_dict(values, where)
 
+# %% ../nbs/16_rows.ipynb #8a23e658
+def open_splits(
+    data: DataParameters,  # checked
+) -> dict:  # split → `Clips`
+    "The three splits of a study's data."
+    given = {"fold": data.fold, "training": data.training, "max_unreadable": data.max_unreadable}
+    shape = (data.frames, data.stride, data.size)
+    sampling = data.sampling or None
+    return {split: open_clips(data.name, split, *shape, sampling=sampling, **given) for split in SPLITS}
+
+
+def data_identity(
+    name: str,  # of the data set
+    splits: dict,  # split → `Clips`
+) -> dict:  # name, and of each split a digest of everything that can be drawn from it
+    "What data are, whatever they are called: two runs have the same data only if these digests are equal."
+    return {"name": name} | {split: clips.digest() for split, clips in splits.items()}
+
+
+def changed_splits(
+    old: dict,  # of `data_identity`, of an earlier run
+    new: dict,  # of `data_identity`, now
+) -> list:  # names of splits; empty: the same data
+    "In which splits data are no longer the same."
+    return [split for split in SPLITS if old.get(split) != new[split]]
+
 # %% ../nbs/16_rows.ipynb #d0c710d7
 class Setting:
     "What a study works with: the three splits, the network, the judge, and a place for finished parts."
@@ -247,21 +274,15 @@ class Setting:
         self.study = study
         found = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = found if study.device == "auto" else study.device
-        data = study.data
-        opened = [
-            open_clips(
-                data.name, split, data.frames, data.stride, data.size, fold=data.fold, training=data.training,
-                max_unreadable=data.max_unreadable, sampling=data.sampling or None,
-            )
-            for split in SPLITS
-        ]  # fmt: skip
-        self.train, self.val, self.test = opened
-        self.name = Path(data.name).name
-        self.classes, self.groups = self.train.classes, groups(data.name)
+        splits = open_splits(study.data)
+        self.train, self.val, self.test = splits.values()
+        self.name = Path(study.data.name).name
+        self.classes, self.groups = self.train.classes, groups(study.data.name)
         self.work = Path(study.out) / "work"
         j = study.judge
         self.training = Training(j.epochs, j.lr, batch=j.batch, protocol=j.protocol, optimiser=j.optimiser)
-        self.digests = {split: clips.digest() for split, clips in zip(SPLITS, opened)}
+        self.data = data_identity(study.data.name, splits)
+        self.digests = {split: self.data[split] for split in SPLITS}
 
     @property
     def network_facts(self):
