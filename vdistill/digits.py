@@ -7,7 +7,12 @@ __all__ = ['APPEARANCE', 'MOTION', 'OTHER_DIGITS', 'Digits', 'handwritten', 'pai
            'generate_digits']
 
 # %% ../nbs/00c_digits.ipynb #217823a7
-import colorsys, dataclasses, hashlib, json, os, shutil
+import colorsys
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +25,25 @@ from .clips import generator, write_video
 from .layouts import DatasetError
 
 # %% ../nbs/00c_digits.ipynb #77d7e763
-APPEARANCE = {"digit_0": (0, 0.00), "digit_1": (1, 0.25), "digit_4": (4, 0.50), "digit_7": (7, 0.75)}  # digit, hue
-MOTION = {"top_clockwise": (-90, 1), "top_counter": (-90, -1), "bottom_clockwise": (90, 1), "bottom_counter": (90, -1)}  # start in degrees, sense
+APPEARANCE = {
+    "digit_0": (0, 0.00),
+    "digit_1": (1, 0.25),
+    "digit_4": (4, 0.50),
+    "digit_7": (7, 0.75),
+}  # digit, hue
+MOTION = {
+    "top_clockwise": (-90, 1),
+    "top_counter": (-90, -1),
+    "bottom_clockwise": (90, 1),
+    "bottom_counter": (90, -1),
+}  # start in degrees, sense
 OTHER_DIGITS = (2, 3, 5, 6, 8, 9)  # of the motion classes
 
 # %% ../nbs/00c_digits.ipynb #1fe01b5e
 @dataclass(frozen=True)
 class Digits:
     "What the generated set is made of. Ranges are uniform."
+
     train: int = 100  # clips a class
     val: int = 20  # clips a class
     test: int = 50  # clips a class
@@ -48,12 +64,17 @@ class Digits:
     seed: int = 0  # of everything drawn
 
     def __post_init__(self):
-        if min(self.train, self.val, self.test, self.frames) < 1: raise DatasetError("train, val, test and frames must be at least 1")
+        if min(self.train, self.val, self.test, self.frames) < 1:
+            raise DatasetError("train, val, test and frames must be at least 1")
         if not 8 <= min(self.digit) <= max(self.digit) <= self.size or self.size % 2:
-            raise DatasetError(f"size must be even and digit between 8 and size: size={self.size}, digit={self.digit}")
+            raise DatasetError(
+                f"size must be even and digit between 8 and size: size={self.size}, digit={self.digit}"
+            )
 
     def key(self):  # the 1 is the version of the painting; changes to it change all files
-        return hashlib.sha256(json.dumps([1, dataclasses.asdict(self)], sort_keys=True).encode()).hexdigest()[:10]
+        return hashlib.sha256(json.dumps([1, dataclasses.asdict(self)], sort_keys=True).encode()).hexdigest()[
+            :10
+        ]
 
 # %% ../nbs/00c_digits.ipynb #55726446
 def handwritten(
@@ -67,7 +88,8 @@ def handwritten(
         items = (labels == digit).nonzero().flatten()
         items = items[torch.randperm(len(items), generator=generator(seed, "digits/images", digit))]
         cuts = round(0.60 * len(items)), round(0.72 * len(items))
-        for split, part in zip(parts, items.tensor_split(cuts)): parts[split][digit] = images[part]
+        for split, part in zip(parts, items.tensor_split(cuts)):
+            parts[split][digit] = images[part]
     return parts
 
 # %% ../nbs/00c_digits.ipynb #ffdee39c
@@ -90,9 +112,11 @@ def _between(low_high, draw):
     low, high = low_high
     return low + (high - low) * torch.rand((), generator=draw).item()
 
+
 def _pick(options, draw):
     "One of the options."
     return options[torch.randint(len(options), (), generator=draw).item()]
+
 
 def cast(
     name: str,  # of the class
@@ -103,15 +127,26 @@ def cast(
     "Who plays in a clip of the class: an image of a digit, its tint and its way."
     digit, hue = APPEARANCE.get(name) or (_pick(OTHER_DIGITS, draw), None)
     saturation = spec.pale if hue is None else spec.saturation
-    hue = _between((0, 1), draw) if hue is None else (hue + _between((-spec.hue_jitter, spec.hue_jitter), draw)) % 1
+    hue = (
+        _between((0, 1), draw)
+        if hue is None
+        else (hue + _between((-spec.hue_jitter, spec.hue_jitter), draw)) % 1
+    )
     tint = colorsys.hsv_to_rgb(hue, _between(saturation, draw), _between(spec.brightness, draw))
-    return _pick(images[digit], draw), torch.tensor(tint), MOTION.get(name) or _pick(list(MOTION.values()), draw)
+    return (
+        _pick(images[digit], draw),
+        torch.tensor(tint),
+        MOTION.get(name) or _pick(list(MOTION.values()), draw),
+    )
 
 # %% ../nbs/00c_digits.ipynb #1265eb28
 def _background(spec, draw):
     "Smooth coloured noise, (3, size, size)."
-    noise = torch.randn(1, 3, spec.cells, spec.cells, generator=draw) * spec.contrast + _between(spec.ground, draw)
+    noise = torch.randn(1, 3, spec.cells, spec.cells, generator=draw) * spec.contrast + _between(
+        spec.ground, draw
+    )
     return F.interpolate(noise, (spec.size, spec.size), mode="bicubic", align_corners=True)[0].clamp(0, 1)
+
 
 def ways(
     way: tuple,  # start in degrees, sense
@@ -124,6 +159,7 @@ def ways(
     middle = torch.tensor([_between(spec.centre, draw), _between(spec.centre, draw)])
     return middle + spec.radius * torch.stack([degrees.deg2rad().sin(), degrees.deg2rad().cos()], 1)
 
+
 def digit_clip(
     name: str,  # of the class
     spec: Digits,
@@ -133,7 +169,9 @@ def digit_clip(
     "One video of the class."
     image, tint, way = cast(name, spec, images, draw)
     side, ground = _between(spec.digit, draw), _background(spec, draw)
-    shapes = torch.stack([painted_at(image, spec.size, side, *place.tolist()) for place in ways(way, spec, draw)])
+    shapes = torch.stack(
+        [painted_at(image, spec.size, side, *place.tolist()) for place in ways(way, spec, draw)]
+    )
     frames = ground + shapes[:, None] * (tint[:, None, None] - ground)
     return (frames * 255).round().to(torch.uint8)
 
@@ -144,17 +182,28 @@ def generate_digits(
     progress: bool = True,  # show a bar
 ) -> Path:  # with SPLIT/CLASS/*.mp4
     "Write the generated set, unless it is there."
-    folder = Path(parent)/f"digits-{spec.key()}"
-    if folder.exists(): return folder
+    folder = Path(parent) / f"digits-{spec.key()}"
+    if folder.exists():
+        return folder
     draft = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     shutil.rmtree(draft, ignore_errors=True)
-    parts, jobs = handwritten(spec.seed), [(s, c, i) for s in ("train", "val", "test") for c in (*APPEARANCE, *MOTION) for i in range(getattr(spec, s))]
+    parts, jobs = (
+        handwritten(spec.seed),
+        [
+            (s, c, i)
+            for s in ("train", "val", "test")
+            for c in (*APPEARANCE, *MOTION)
+            for i in range(getattr(spec, s))
+        ],
+    )
     for split, name, i in tqdm(jobs, desc="writing digits", unit="video", disable=not progress):
-        (draft/split/name).mkdir(parents=True, exist_ok=True)
+        (draft / split / name).mkdir(parents=True, exist_ok=True)
         clip = digit_clip(name, spec, parts[split], generator(spec.seed, f"digits/{split}/{name}", i))
-        write_video(draft/split/name/f"{i:04d}.mp4", clip, crf=spec.crf, intra=True)
-    try: draft.rename(folder)
+        write_video(draft / split / name / f"{i:04d}.mp4", clip, crf=spec.crf, intra=True)
+    try:
+        draft.rename(folder)
     except OSError:  # another process was faster
         shutil.rmtree(draft)
-        if not folder.exists(): raise
+        if not folder.exists():
+            raise
     return folder

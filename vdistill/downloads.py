@@ -6,7 +6,10 @@
 __all__ = ['RAR_READERS', 'fetch', 'unpack']
 
 # %% ../nbs/00d_downloads.ipynb #dee733fd
-import functools, shutil, subprocess, warnings
+import functools
+import shutil
+import subprocess
+import warnings
 from pathlib import Path
 
 import requests
@@ -14,21 +17,29 @@ from tqdm import tqdm
 
 from .layouts import DatasetError
 
-with warnings.catch_warnings(action="ignore"): import pooch  # it asks for widgets that nobody needs here
+with warnings.catch_warnings(action="ignore"):
+    import pooch  # it asks for widgets that nobody needs here
 
 # %% ../nbs/00d_downloads.ipynb #16b0bd98
 def _resume(url, output, _, part, progress):
     "pooch's downloader: the rest of `part` from the server, then the whole to where pooch wants it."
     have = part.stat().st_size if part.exists() else 0
-    with requests.get(url, stream=True, timeout=60, headers={"Range": f"bytes={have}-"} if have else {}) as reply:
+    with requests.get(
+        url, stream=True, timeout=60, headers={"Range": f"bytes={have}-"} if have else {}
+    ) as reply:
         if reply.status_code != 416:  # 416: there is nothing after what we have
             reply.raise_for_status()
-            if reply.status_code != 206: have = 0  # the server sends all of it again
+            if reply.status_code != 206:
+                have = 0  # the server sends all of it again
             total = have + int(reply.headers.get("content-length", 0)) or None
-            bar = tqdm(total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=not progress)
+            bar = tqdm(
+                total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=not progress
+            )
             with bar, open(part, "ab" if have else "wb") as file:
-                for piece in reply.iter_content(1 << 14): bar.update(file.write(piece))
+                for piece in reply.iter_content(1 << 14):
+                    bar.update(file.write(piece))
     shutil.move(part, output)
+
 
 def fetch(
     url: str,  # of a file
@@ -42,24 +53,49 @@ def fetch(
     known = checksum or (note.read_text().strip() if note.exists() else None)
     downloader = functools.partial(_resume, part=Path(f"{to}.part"), progress=progress)
     pooch.get_logger().setLevel("ERROR")
-    try: pooch.retrieve(url, f"sha256:{known}" if known else None, to.name, to.parent, downloader=downloader)
+    try:
+        pooch.retrieve(url, f"sha256:{known}" if known else None, to.name, to.parent, downloader=downloader)
     except requests.RequestException as error:
         there = Path(f"{to}.part").stat().st_size / 1e6 if Path(f"{to}.part").exists() else 0
-        raise DatasetError(f"{url}: stopped with {there:.1f} MB here ({type(error).__name__}); the same command goes on from there") from error
-    except ValueError as error: raise DatasetError(f"{url}: what arrived is not what was expected (sha256 differs from {known[:12]}…); it was dropped") from error
+        raise DatasetError(
+            f"{url}: stopped with {there:.1f} MB here ({type(error).__name__}); "
+            "the same command goes on from there"
+        ) from error
+    except ValueError as error:
+        raise DatasetError(
+            f"{url}: what arrived is not what was expected "
+            f"(sha256 differs from {known[:12]}…); it was dropped"
+        ) from error
     note.write_text((known or pooch.file_hash(str(to), alg="sha256")) + "\n")
     return to
 
 # %% ../nbs/00d_downloads.ipynb #69c50273
-RAR_READERS = {"unrar": ["unrar", "x", "-o+", "-idq", "{file}", "{to}/"], "7z": ["7z", "x", "-y", "-bd", "-o{to}", "{file}"], "bsdtar": ["bsdtar", "-xf", "{file}", "-C", "{to}"]}
+RAR_READERS = {
+    "unrar": ["unrar", "x", "-o+", "-idq", "{file}", "{to}/"],
+    "7z": ["7z", "x", "-y", "-bd", "-o{to}", "{file}"],
+    "bsdtar": ["bsdtar", "-xf", "{file}", "-C", "{to}"],
+}
+
 
 def _extract(file, to):
     "Unpack one archive."
-    if file.suffix != ".rar": return shutil.unpack_archive(file, to)
+    if file.suffix != ".rar":
+        return shutil.unpack_archive(file, to)
     tool = next(filter(shutil.which, RAR_READERS), None)
-    if tool is None: raise DatasetError(f"{file.name} is a RAR archive: install one of {', '.join(RAR_READERS)}, or unpack it by hand to {to.name}/")
-    done = subprocess.run([part.format(file=file, to=to) for part in RAR_READERS[tool]], capture_output=True, text=True)
-    if done.returncode: raise DatasetError(f"{file.name} cannot be unpacked: {' '.join((done.stderr or done.stdout).strip().splitlines()[-1:])}")
+    if tool is None:
+        raise DatasetError(
+            f"{file.name} is a RAR archive: install one of {', '.join(RAR_READERS)}, "
+            f"or unpack it by hand to {to.name}/"
+        )
+    done = subprocess.run(
+        [part.format(file=file, to=to) for part in RAR_READERS[tool]], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise DatasetError(
+            f"{file.name} cannot be unpacked: "
+            + " ".join((done.stderr or done.stdout).strip().splitlines()[-1:])
+        )
+
 
 def unpack(
     file: str | Path,  # .zip, .tar.gz, .rar and what else shutil knows
