@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['INTERPOLATIONS', 'STARTS', 'INTEGRATOR_STARTS', 'INTEGRATORS', 'PAIRINGS', 'interpolation_matrix', 'evenly',
            'draw_classes', 'random_clips', 'centred_one_hot', 'MemoryParameters', 'Memory', 'check_frames',
-           'FrameParameters', 'FrameMemory', 'StillParameters', 'StillMemory', 'AddIntegrator', 'DeepIntegrator',
-           'ConvIntegrator', 'make_integrator', 'pass_still', 'StaticDynamicParameters', 'StaticDynamicMemory',
-           'single_frames', 'first_dynamics', 'check_pairing']
+           'FrameParameters', 'FrameMemory', 'StillParameters', 'StillMemory', 'ConvIntegrator', 'DeepIntegrator',
+           'AddIntegrator', 'pass_still', 'make_integrator', 'check_pairing', 'StaticDynamicParameters',
+           'single_frames', 'first_dynamics', 'StaticDynamicMemory']
 
 # %% ../nbs/06_memory.ipynb #f26e3e53
 from dataclasses import dataclass, replace
 
 import torch
+from fastcore.basics import patch
 from torch import nn
 
 from .clips import Clips, generator, normalise
@@ -28,7 +29,7 @@ def interpolation_matrix(
     n_frames: int,  # frames T of the clip
     kind: str = "duplicate",  # one of INTERPOLATIONS; of 'learned', where learning starts
 ) -> torch.Tensor:  # (n_frames, n_syn), every row sums to 1
-    "Weights that expand stored frames to a clip (the paper's factor I); raises `ValueError` for what cannot be."
+    "Weights that expand stored frames to a clip, the paper's factor I; `ValueError` for what cannot be."
     if kind not in INTERPOLATIONS:
         raise ValueError(f"interpolation is {kind!r}; allowed: {', '.join(INTERPOLATIONS)}")
     if not 1 <= n_syn <= n_frames:
@@ -42,7 +43,7 @@ def interpolation_matrix(
     share = (position - low)[:, None]
     return identity[low] * (1 - share) + identity[(low + 1).clamp(max=n_syn - 1)] * share
 
-# %% ../nbs/06_memory.ipynb #5dd8995a
+# %% ../nbs/06_memory.ipynb #4ad33bc0
 def evenly(
     n: int,  # frames that are taken
     length: int,  # of how many
@@ -50,7 +51,7 @@ def evenly(
     "Evenly spaced frames, each in the middle of its share."
     return [(2 * i + 1) * length // (2 * n) for i in range(n)]
 
-
+# %% ../nbs/06_memory.ipynb #87e3a2b9
 def draw_classes(
     clips: Clips,  # real clips
     n: int,  # clips wanted from each class
@@ -71,12 +72,12 @@ def random_clips(
     name: str = "vpc",  # the parameter that asks for so many, for the message
 ) -> torch.Tensor:  # (K, n, T, 3, H, W), normalised
     "Random real clips of each class; raises `ParameterError` where the smallest class has too few."
-    real = draw_classes(clips, n, g)
-    if real.shape[1] < n:
+    drawn = draw_classes(clips, n, g)
+    if drawn.shape[1] < n:
         raise ParameterError(
-            f"{name} is {n}; allowed: up to {real.shape[1]}, the clips of the smallest class"
+            f"{name} is {n}; allowed: up to {drawn.shape[1]}, the clips of the smallest class"
         )
-    return normalise(real, **norm)
+    return normalise(drawn, **norm)
 
 # %% ../nbs/06_memory.ipynb #e613f353
 def centred_one_hot(
@@ -86,26 +87,26 @@ def centred_one_hot(
     "One-hot vectors less 1/K: the regression targets of FRePo (Zhou et al., NeurIPS 2022)."
     return torch.eye(n_classes, device=labels.device)[labels] - 1 / n_classes
 
-# %% ../nbs/06_memory.ipynb #d5908986
+# %% ../nbs/06_memory.ipynb #e2a2a890
 @dataclass
 class MemoryParameters(Parameters):
     "What a recipe can say of any memory."
 
     vpc: int = param(1, "synthetic videos per class", low=1)
-    momentum: float = param(0.5, "of SGD, where the objective learns by it", low=0.0, high=0.9999)
+    momentum: float = param(0.5, "momentum, where the objective learns by SGD", low=0.0, high=0.9999)
     judge: JudgeChange = part(
         JudgeChange, "how networks train on this set, where the study's judge does otherwise"
     )
 
-
+# %% ../nbs/06_memory.ipynb #3a2895c5
 class Memory(nn.Module, Registered):
     "What a distilled set stores, and how it decodes to clips (K, vpc, T, 3, H, W) in normalised space."
 
     registry = {}
     Parameters = MemoryParameters
     label = None  # in tables; None: the kind
-    tensors = ()  # names of those that it is made of, each (K, items, ...); uint8 stretches every item over its range
-    settings = {}  # name → type of the rest of what it is made of, see `config`
+    tensors = ()  # the floats it is made of, each (K, items, ...), in the constructor's order; see `quantise`
+    settings = {}  # name → type of the rest that the constructor needs
     later = ()  # those of the settings that files of earlier versions lack
     n_combos = 1  # clips that one slot can decode to
 
@@ -133,7 +134,7 @@ class Memory(nn.Module, Registered):
 
     @classmethod
     def start(cls, setting, parameters, seed, **needed):  # → a memory that is ready to learn
-        "Where learning starts."
+        "Where learning starts, for the real clips `setting.train`, normalised with `setting.norm`."
         raise NotImplementedError
 
     def learned(self, parameters):  # → list of (parameters, learning rate)
@@ -146,40 +147,48 @@ class Memory(nn.Module, Registered):
 
     def config(self):
         "What, besides the tensors, the constructor needs to make this memory again."
-        return {}
+        return {name: getattr(self, name) for name in self.settings}
 
-    @property
-    def labels(self):
-        "The class of each slot, (slots,)."
-        return self.slot_labels.long()
+# %% ../nbs/06_memory.ipynb #f1f58014
+@patch(as_prop=True)
+def labels(self: Memory):
+    "The class of each slot, (slots,)."
+    return self.slot_labels.long()
 
-    @property
-    def targets(self):
-        "What networks are trained on: classes, or learned label vectors."
-        return self.labels if self.soft_labels is None else self.soft_labels
 
-    def clips(
-        self,
-        g: torch.Generator = None,  # draws a combination for each slot; None: the first of each
-    ) -> torch.Tensor:  # (K, vpc, T, 3, H, W)
-        "One clip for each slot."
-        shape = (self.n_classes, self.vpc)
-        combo = torch.zeros(shape, dtype=torch.long)
-        if g is not None:
-            combo = torch.randint(self.n_combos, shape, generator=g)
-        return self.decode(combo.to(self.slot_labels.device))
+@patch(as_prop=True)
+def targets(self: Memory):
+    "What networks are trained on: classes, or learned label vectors."
+    return self.labels if self.soft_labels is None else self.soft_labels
 
-    def soften(self):
-        "Give each slot a label vector that can be learned, first its class's one-hot − 1/K (FRePo)."
-        self.soft_labels = nn.Parameter(centred_one_hot(self.labels, self.n_classes))
-        return self
 
-    @torch.no_grad()
-    def combinations(self) -> torch.Tensor:  # (slots, n_combos, T, 3, H, W)
-        "Every clip that every slot can decode to."
-        shape, device = (self.n_classes, self.vpc), self.slot_labels.device
-        clips = [self.decode(torch.full(shape, c, device=device)) for c in range(self.n_combos)]
-        return torch.stack([c.flatten(0, 1) for c in clips], 1)
+@patch
+def clips(
+    self: Memory,
+    g: torch.Generator = None,  # draws a combination for each slot; None: the first of each
+) -> torch.Tensor:  # (K, vpc, T, 3, H, W)
+    "One clip for each slot."
+    shape = (self.n_classes, self.vpc)
+    combo = torch.zeros(shape, dtype=torch.long)
+    if g is not None:
+        combo = torch.randint(self.n_combos, shape, generator=g)
+    return self.decode(combo.to(self.slot_labels.device))
+
+
+@patch
+@torch.no_grad()
+def combinations(self: Memory) -> torch.Tensor:  # (slots, n_combos, T, 3, H, W)
+    "Every clip that every slot can decode to."
+    shape, device = (self.n_classes, self.vpc), self.slot_labels.device
+    clips = [self.decode(torch.full(shape, c, device=device)) for c in range(self.n_combos)]
+    return torch.stack([c.flatten(0, 1) for c in clips], 1)
+
+
+@patch
+def soften(self: Memory):
+    "Give each slot a label vector that can be learned, first its class's one-hot − 1/K (FRePo)."
+    self.soft_labels = nn.Parameter(centred_one_hot(self.labels, self.n_classes))
+    return self
 
 # %% ../nbs/06_memory.ipynb #eae9ea04
 def check_frames(
@@ -202,7 +211,7 @@ def check_frames(
     if n_syn == n_frames:
         raise ValueError(f"interpolation is 'learned', but every frame is stored; {allowed}")
 
-# %% ../nbs/06_memory.ipynb #985ab5a0
+# %% ../nbs/06_memory.ipynb #0de29e7c
 STARTS = ("real", "noise")
 
 
@@ -217,7 +226,7 @@ class FrameParameters(MemoryParameters):
     lr: float = param(0.3, "learning rate of the pixels", low=0.0)
     lr_weights: float = param(0.01, "learning rate of learned interpolation", low=0.0)
 
-
+# %% ../nbs/06_memory.ipynb #e283affb
 class FrameMemory(Memory, kind="frames"):
     "Independent frames a clip, expanded to T by interpolation (paper section 4); full clips when N_syn = T."
 
@@ -267,7 +276,7 @@ class FrameMemory(Memory, kind="frames"):
 
     @property
     def expand(self):
-        "Weights (S, T/S, N_syn/S) whose rows sum to 1: what is equal in all stored frames is so in all frames."
+        "Weights (S, T/S, N_syn/S), rows sum to 1: what all stored frames share, the whole clip shares."
         if self.interpolation != "learned":
             return self.weights
         missing = 1 - self.weights.sum(-1, keepdim=True)
@@ -279,10 +288,6 @@ class FrameMemory(Memory, kind="frames"):
             return self.frames
         stored = self.frames.unflatten(2, (self.segments, -1))
         return torch.einsum("stn,kvsnchw->kvstchw", self.expand, stored).flatten(2, 3)
-
-    def config(self):
-        "Of the constructor."
-        return {"n_frames": self.n_frames, "interpolation": self.interpolation, "segments": self.segments}
 
 # %% ../nbs/06_memory.ipynb #28aec7d3
 @dataclass
@@ -314,28 +319,8 @@ class StillMemory(FrameMemory, kind="stills"):
         "The pixels."
         return [([self.frames], parameters.lr)]
 
-# %% ../nbs/06_memory.ipynb #02f9ecf0
+# %% ../nbs/06_memory.ipynb #25feec30
 INTEGRATOR_STARTS = ("random", "still")
-
-
-class AddIntegrator(nn.Module):
-    "Still plus dynamic memory in each colour; nothing is learned."
-
-    def forward(self, x):  # (N, 4, T, H, W) → (N, 3, T, H, W)
-        return x[:, :3] + x[:, 3:]
-
-
-class DeepIntegrator(nn.Module):
-    "The paper's convolution and a correction by one hidden layer."
-
-    def __init__(self, hidden=8):
-        super().__init__()
-        self.linear = nn.Conv3d(4, 3, 3, padding=1)
-        self.first = nn.Conv3d(4, hidden, 3, padding=1)
-        self.second = nn.Conv3d(hidden, 3, 3, padding=1)
-
-    def forward(self, x):  # (N, 4, T, H, W) → (N, 3, T, H, W)
-        return self.linear(x) + self.second(self.first(x).relu())
 
 
 class ConvIntegrator(nn.Conv3d):
@@ -345,7 +330,41 @@ class ConvIntegrator(nn.Conv3d):
         super().__init__(4, 3, 3, padding=1)
 
 
+class DeepIntegrator(nn.Module):
+    "The paper's convolution and a correction by one hidden layer."
+
+    def __init__(
+        self,
+        hidden: int = 8,  # channels of that layer
+    ):
+        super().__init__()
+        self.linear = nn.Conv3d(4, 3, 3, padding=1)
+        self.first = nn.Conv3d(4, hidden, 3, padding=1)
+        self.second = nn.Conv3d(hidden, 3, 3, padding=1)
+
+    def forward(self, x):  # (N, 4, T, H, W) → (N, 3, T, H, W)
+        return self.linear(x) + self.second(self.first(x).relu())
+
+
+class AddIntegrator(nn.Module):
+    "Still plus dynamic memory in each colour; nothing is learned."
+
+    def forward(self, x):  # (N, 4, T, H, W) → (N, 3, T, H, W)
+        return x[:, :3] + x[:, 3:]
+
+
 INTEGRATORS = {"conv": ConvIntegrator, "deep": DeepIntegrator, "add": AddIntegrator}
+
+# %% ../nbs/06_memory.ipynb #4aaf7d0b
+@torch.no_grad()
+def pass_still(
+    conv: nn.Conv3d,  # 4 → 3 channels, kernel 3; changed in place
+    share: float,  # weight of the dynamic memory in each colour
+):
+    "Weights with which a convolution gives the still plus a share of the dynamic memory."
+    conv.weight.zero_()
+    conv.bias.zero_()
+    conv.weight[:, :, 1, 1, 1] = torch.cat([torch.eye(3), torch.full((3, 1), share)], 1)
 
 
 def make_integrator(
@@ -367,31 +386,49 @@ def make_integrator(
     pass_still(module.linear if kind == "deep" else module, share)
     return module
 
-
-@torch.no_grad()
-def pass_still(
-    conv: nn.Conv3d,  # 4 → 3 channels, kernel 3; changed in place
-    share: float,  # weight of the dynamic memory in each colour
-):
-    "Weights with which a convolution gives the still plus a share of the dynamic memory."
-    conv.weight.zero_()
-    conv.bias.zero_()
-    conv.weight[:, :, 1, 1, 1] = torch.cat([torch.eye(3), torch.full((3, 1), share)], 1)
-
-# %% ../nbs/06_memory.ipynb #912227c1
+# %% ../nbs/06_memory.ipynb #1b4a3a1b
 PAIRINGS = {"multi": 2, "one": 1}  # stills, and dynamic memories, that a slot owns in the paper
 
 
+def check_pairing(
+    stills: torch.Tensor,  # (K, spc, 3, H, W)
+    dynamics: torch.Tensor,  # (K, dpc, T, 1, H, W)
+    pairing: str,  # one of PAIRINGS
+    vpc: int = None,  # slots per class; None: the paper's
+):
+    "Raise `ValueError` unless stills and dynamics fit each other, the pairing and the number of slots."
+    if pairing not in PAIRINGS:
+        raise ValueError(f"pairing is {pairing!r}; allowed: {', '.join(PAIRINGS)}")
+    if stills.ndim != 5 or stills.shape[2] != 3:
+        raise ValueError(f"stills must be (K, spc, 3, H, W), got {tuple(stills.shape)}")
+    fits = dynamics.ndim == 6 and dynamics.shape[3] == 1
+    if not fits or dynamics.shape[0] != stills.shape[0] or dynamics.shape[4:] != stills.shape[3:]:
+        shapes = f"for stills {tuple(stills.shape)}, got {tuple(dynamics.shape)}"
+        raise ValueError(f"dynamics must be (K, dpc, T, 1, H, W) {shapes}")
+    spc, dpc = stills.shape[1], dynamics.shape[1]
+    if vpc is None and spc % PAIRINGS[pairing]:
+        raise ValueError(f"pairing 'multi' needs an even number of stills a class, got {spc}")
+    vpc = spc // PAIRINGS[pairing] if vpc is None else vpc
+    if vpc < 1 or spc % vpc or dpc % vpc:
+        raise ValueError(
+            f"{spc} stills and {dpc} dynamic memories a class cannot be shared out to {vpc} slots"
+        )
+    if pairing == "one" and spc != dpc:
+        raise ValueError(f"pairing 'one' needs as many stills as dynamic memories, got {spc} and {dpc}")
+
+# %% ../nbs/06_memory.ipynb #54c2d543
 @dataclass
 class StaticDynamicParameters(MemoryParameters):
     "Stage 2 (paper section 6): what a video owns, how it starts and learns."
 
-    momentum: float = param(0.95, "of SGD, where the objective learns by it", low=0.0, high=0.9999)
+    momentum: float = param(0.95, "momentum, where the objective learns by SGD", low=0.0, high=0.9999)
     pairing: str = param("multi", "how stills and dynamic memories meet", choices=tuple(PAIRINGS))
     stills_per_slot: int = param(
         0, "stills of a video; 0: as in the paper, 2, or 1 where paired one to one", low=0
     )
-    dynamics_per_slot: int = param(0, "dynamic memories of a video; 0: likewise", low=0)
+    dynamics_per_slot: int = param(
+        0, "dynamic memories of a video; 0: as in the paper, 2, or 1 where paired one to one", low=0
+    )
     integrator: str = param("conv", "what joins them; the paper: conv", choices=tuple(INTEGRATORS))
     integrator_start: str = param("still", "how it starts; the paper: random", choices=INTEGRATOR_STARTS)
     dynamics: str = param("real", "what the dynamic memory starts as; the paper: noise", choices=STARTS)
@@ -421,7 +458,38 @@ class StaticDynamicParameters(MemoryParameters):
         numbers = {"vpc": self.vpc, "spc": self.vpc * self.owned[0]}
         return {"memory": {"kind": "stills"} | numbers | self.stills, "objective": "DC"}
 
+# %% ../nbs/06_memory.ipynb #7fac4cd6
+def single_frames(
+    memory: Memory,  # of one frame a clip
+    n: int,  # wanted of each class
+) -> torch.Tensor:  # (K, n, 3, H, W)
+    "The first n stills of each class; raises `ParameterError` for fewer, or for clips of several frames."
+    frames = getattr(memory, "frames", None)
+    if frames is None or frames.shape[1] < n or frames.shape[2] != 1:
+        raise ParameterError(f"stills: {n} single frames a class are needed")
+    return frames.detach()[:, :n, 0].cpu()
 
+# %% ../nbs/06_memory.ipynb #574fcfd9
+def first_dynamics(
+    setting,  # its real clips
+    stills: torch.Tensor,  # (K, spc, 3, H, W), normalised
+    parameters: StaticDynamicParameters,  # which start
+    seed: int,  # draws it
+) -> torch.Tensor:  # (K, dpc, T, 1, H, W)
+    "Noise, or what the stills lack of random real clips: their grey frames less the grey mean still."
+    owned, dynamics = parameters.owned
+    dpc = parameters.vpc * dynamics
+    if parameters.dynamics == "noise":
+        shape = (len(stills), dpc, setting.train.n_frames, 1, *stills.shape[3:])
+        return torch.randn(shape, generator=generator(seed, "dynamic memory")) * parameters.dynamics_std
+    clips = random_clips(setting.train, dpc, setting.norm, generator(seed, "random clips"))
+    grey = clips.mean(3, keepdim=True)
+    beside = stills
+    if parameters.pairing == "multi":
+        beside = stills.unflatten(1, (parameters.vpc, owned)).mean(2).repeat_interleave(dynamics, 1)
+    return grey - beside.mean(2, keepdim=True)[:, :, None]
+
+# %% ../nbs/06_memory.ipynb #91fc555c
 class StaticDynamicMemory(Memory, kind="static-dynamic"):
     "Stills, dynamic memory and integrator (paper section 6)."
 
@@ -434,9 +502,9 @@ class StaticDynamicMemory(Memory, kind="static-dynamic"):
         self,
         stills: torch.Tensor,  # (K, spc, 3, H, W), normalised floats
         dynamics: torch.Tensor,  # (K, dpc, T, 1, H, W)
-        pairing: str = "multi",  # 'multi': any still with any dynamic memory of the slot; 'one': the j-th with the j-th
+        pairing: str = "multi",  # 'multi': any still with any dynamic memory; 'one': the j-th with the j-th
         integrator: nn.Module | str = "conv",  # of `make_integrator`, or its kind
-        vpc: int = None,  # slots per class, each owning spc / vpc stills, dpc / vpc dynamic memories; None: the paper's
+        vpc: int = None,  # slots per class, which share out stills and dynamic memories; None: the paper's
     ):
         check_pairing(stills, dynamics, pairing, vpc)
         vpc = vpc or stills.shape[1] // PAIRINGS[pairing]
@@ -447,6 +515,8 @@ class StaticDynamicMemory(Memory, kind="static-dynamic"):
         self.stills = nn.Parameter(stills.clone())
         self.dynamics = nn.Parameter(dynamics.clone())
         self.integrator = make_integrator(integrator) if isinstance(integrator, str) else integrator
+        if type(self.integrator) not in INTEGRATORS.values():
+            raise ValueError("integrator must be made by `make_integrator`, or so a file could not name it")
 
     @classmethod
     def needs(cls, parameters):
@@ -472,81 +542,25 @@ class StaticDynamicMemory(Memory, kind="static-dynamic"):
             pairs.append(([self.stills], parameters.lr_stills))
         return pairs
 
-    def decode(
-        self,
-        combo: torch.Tensor,  # (K, vpc), which of the slot's combinations: the dynamic memory changes first
-    ) -> torch.Tensor:  # (K, vpc, T, 3, H, W)
-        "Repeat each slot's still, stack its dynamic memory as fourth channel, integrate (paper section 6)."
-        which_still, which_dynamic = combo, combo
-        if self.pairing == "multi":
-            which_still, which_dynamic = combo // self.owned[1], combo % self.owned[1]
-        slot = torch.arange(self.vpc, device=combo.device)
-        k = torch.arange(self.n_classes, device=combo.device)[:, None]
-        still = self.stills[k, slot * self.owned[0] + which_still].flatten(0, 1)
-        dynamic = self.dynamics[k, slot * self.owned[1] + which_dynamic].flatten(0, 1)
-        still = still[:, None].expand(-1, self.n_frames, -1, -1, -1)
-        clip = self.integrator(torch.cat([still, dynamic], 2).transpose(1, 2)).transpose(1, 2)
-        return clip.unflatten(0, (self.n_classes, self.vpc))
-
     def config(self):
-        "Of the constructor."
+        "Pairing, kind of the integrator, slots."
         kinds = {make: name for name, make in INTEGRATORS.items()}
         return {"pairing": self.pairing, "integrator": kinds[type(self.integrator)], "vpc": self.vpc}
 
-# %% ../nbs/06_memory.ipynb #25feec30
-def single_frames(
-    memory: Memory,  # of one frame a clip
-    n: int,  # wanted of each class
-) -> torch.Tensor:  # (K, n, 3, H, W)
-    "The first n stills of each class; raises `ParameterError` where there are fewer, or clips of several frames."
-    frames = getattr(memory, "frames", None)
-    if frames is None or frames.shape[1] < n or frames.shape[2] != 1:
-        raise ParameterError(f"stills: {n} single frames a class are needed")
-    return frames.detach()[:, :n, 0].cpu()
 
-
-def first_dynamics(
-    setting,  # its real clips
-    stills: torch.Tensor,  # (K, spc, 3, H, W), normalised
-    parameters: StaticDynamicParameters,  # which start
-    seed: int,  # draws it
-) -> torch.Tensor:  # (K, dpc, T, 1, H, W)
-    "Noise, or what the stills lack of random real clips: their grey frames less the grey mean still."
-    owned, dynamics = parameters.owned
-    dpc = parameters.vpc * dynamics
-    if parameters.dynamics == "noise":
-        shape = (len(stills), dpc, setting.train.n_frames, 1, *stills.shape[3:])
-        return torch.randn(shape, generator=generator(seed, "dynamic memory")) * parameters.dynamics_std
-    clips = random_clips(setting.train, dpc, setting.norm, generator(seed, "random clips"))
-    grey = clips.mean(3, keepdim=True)
-    beside = stills
-    if parameters.pairing == "multi":
-        beside = stills.unflatten(1, (parameters.vpc, owned)).mean(2).repeat_interleave(dynamics, 1)
-    return grey - beside.mean(2, keepdim=True)[:, :, None]
-
-# %% ../nbs/06_memory.ipynb #4aaf7d0b
-def check_pairing(
-    stills: torch.Tensor,  # (K, spc, 3, H, W)
-    dynamics: torch.Tensor,  # (K, dpc, T, 1, H, W)
-    pairing: str,  # one of PAIRINGS
-    vpc: int = None,  # slots per class; None: the paper's
-):
-    "Raise `ValueError` unless stills and dynamics fit each other, the pairing and the number of slots."
-    if pairing not in PAIRINGS:
-        raise ValueError(f"pairing is {pairing!r}; allowed: {', '.join(PAIRINGS)}")
-    if stills.ndim != 5 or stills.shape[2] != 3:
-        raise ValueError(f"stills must be (K, spc, 3, H, W), got {tuple(stills.shape)}")
-    fits = dynamics.ndim == 6 and dynamics.shape[3] == 1
-    if not fits or dynamics.shape[0] != stills.shape[0] or dynamics.shape[4:] != stills.shape[3:]:
-        shapes = f"for stills {tuple(stills.shape)}, got {tuple(dynamics.shape)}"
-        raise ValueError(f"dynamics must be (K, dpc, T, 1, H, W) {shapes}")
-    spc, dpc = stills.shape[1], dynamics.shape[1]
-    if vpc is None and spc % PAIRINGS[pairing]:
-        raise ValueError(f"pairing 'multi' needs an even number of stills a class, got {spc}")
-    vpc = vpc or spc // PAIRINGS[pairing]
-    if spc % vpc or dpc % vpc:
-        raise ValueError(
-            f"{spc} stills and {dpc} dynamic memories a class cannot be shared out to {vpc} slots"
-        )
-    if pairing == "one" and spc != dpc:
-        raise ValueError(f"pairing 'one' needs as many stills as dynamic memories, got {spc} and {dpc}")
+@patch
+def decode(
+    self: StaticDynamicMemory,
+    combo: torch.Tensor,  # (K, vpc), which of the slot's combinations: the dynamic memory changes first
+) -> torch.Tensor:  # (K, vpc, T, 3, H, W)
+    "Repeat each slot's still, stack its dynamic memory as fourth channel, integrate (paper section 6)."
+    which_still, which_dynamic = combo, combo
+    if self.pairing == "multi":
+        which_still, which_dynamic = combo // self.owned[1], combo % self.owned[1]
+    slot = torch.arange(self.vpc, device=combo.device)
+    k = torch.arange(self.n_classes, device=combo.device)[:, None]
+    still = self.stills[k, slot * self.owned[0] + which_still].flatten(0, 1)
+    dynamic = self.dynamics[k, slot * self.owned[1] + which_dynamic].flatten(0, 1)
+    still = still[:, None].expand(-1, self.n_frames, -1, -1, -1)
+    clip = self.integrator(torch.cat([still, dynamic], 2).transpose(1, 2)).transpose(1, 2)
+    return clip.unflatten(0, (self.n_classes, self.vpc))
