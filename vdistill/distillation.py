@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from fastcore.basics import patch
 from tqdm import tqdm
 
 from .clips import write_json
@@ -206,7 +207,7 @@ class Run:
         raise DistillationError(f"step {self.step}: {cause}; {advice}")
 
     def one_step(self, factor=1.0):
-        "Loss, gradient, update; raises `DistillationError` when a number is not finite, or the loss explodes."
+        "Loss, gradient, update; raises `DistillationError` when a number is not finite or the loss explodes."
         start = time.perf_counter()
         for group, rate in zip(self.optimiser.param_groups, self.rates):
             group["lr"] = rate * factor
@@ -229,29 +230,37 @@ class Run:
         self.seconds += time.perf_counter() - start
         return value
 
-    def note(self, **values):
-        "A line of the log."
-        self.lines.append({"step": self.step} | values)
-        with self.log.open("a") as file:
-            file.write(json.dumps(self.lines[-1]) + "\n")
+# %% ../nbs/15_distillation.ipynb #bd87b4a0
+@patch
+def note(self: Run, **values):
+    "A line of the log."
+    self.lines.append({"step": self.step} | values)
+    with self.log.open("a") as file:
+        file.write(json.dumps(self.lines[-1]) + "\n")
 
-    def take_score(self):
-        "Score the memory, and keep it if it is the best so far."
-        value = self.score(self.memory)
-        self.note(score=value)
-        if self.best_score is None or value > self.best_score:
-            self.best, self.best_step, self.best_score = cloned(self.memory.state_dict()), self.step, value
 
-    def save(self):
-        "Checkpoint everything that a resume needs."
-        self.peak = max(self.peak, peak_memory())
-        progress = {name: getattr(self, name) for name in PROGRESS}
-        save_checkpoint(self.checkpoint, self.memory, self.objective, self.optimiser, progress)
-        self.saved = self.step
+@patch
+def take_score(self: Run):
+    "Score the memory, and keep it if it is the best so far."
+    value = self.score(self.memory)
+    self.note(score=value)
+    if self.best_score is None or value > self.best_score:
+        self.best, self.best_step, self.best_score = cloned(self.memory.state_dict()), self.step, value
 
-    def finish(self):
-        "Put the best state back into the memory, and tell what was done."
-        if self.best:
-            self.memory.load_state_dict(self.best)
-        best_step = self.best_step if self.best else self.step
-        return Distilled(self.step, best_step, self.best_score, self.seconds, self.peak, self.lines)
+
+@patch
+def save(self: Run):
+    "Checkpoint everything that a resume needs."
+    self.peak = max(self.peak, peak_memory())
+    progress = {name: getattr(self, name) for name in PROGRESS}
+    save_checkpoint(self.checkpoint, self.memory, self.objective, self.optimiser, progress)
+    self.saved = self.step
+
+
+@patch
+def finish(self: Run):
+    "Put the best state back into the memory, and tell what was done."
+    if self.best:
+        self.memory.load_state_dict(self.best)
+    best_step = self.best_step if self.best else self.step
+    return Distilled(self.step, best_step, self.best_score, self.seconds, self.peak, self.lines)
