@@ -7,19 +7,19 @@ __all__ = ['RANDOM', 'STILLS', 'WHOLE', 'HERDING', 'K_CENTER', 'FULL', 'MOVING',
            'difference', 'findings', 'kept_steps', 'row_scores', 'scores_table', 'row_findings', 'reported',
            'published_table']
 
-# %% ../nbs/18_scores.ipynb #22c570db
+# %% ../nbs/18_scores.ipynb #18sco002
 import pandas as pd
 import torch
 
 from .evaluation import percent
 
-# %% ../nbs/18_scores.ipynb #51017334
+# %% ../nbs/18_scores.ipynb #18sco005
 RANDOM, STILLS, WHOLE = "random real clips", "stills repeated", "whole real set"
 HERDING, K_CENTER = "herding", "k-center"
 FULL = {kind: f"full clips ({kind})" for kind in ("DM", "MTT", "FRePo")}
 MOVING = {kind: f"static-dynamic ({kind})" for kind in ("DM", "MTT", "FRePo")}
 
-
+# %% ../nbs/18_scores.ipynb #18sco011
 def by_seed(
     summary: dict,  # of one row, as in results.json
     n_seeds: int,  # distillation seeds
@@ -49,7 +49,7 @@ def signed(
     text = f"{100 * spread['mean']:+.1f}"
     return text if spread["std"] is None else f"{text} ± {100 * spread['std']:.1f}"
 
-
+# %% ../nbs/18_scores.ipynb #18sco016
 def difference(
     a: dict,  # summary of one row
     b: dict,  # of another
@@ -64,7 +64,7 @@ def difference(
     size = "more than two standard errors" if clear else "within two standard errors of none"
     return f"{signed(d)} points ({size}, {n_seeds} seeds)"
 
-# %% ../nbs/18_scores.ipynb #375eb479
+# %% ../nbs/18_scores.ipynb #18sco019
 def findings(
     methods: dict,  # summaries, as in results.json
     n_seeds: int,  # distillation seeds
@@ -84,7 +84,7 @@ def findings(
         sentences.append(f"{subject} against {name}, {share}: {'; '.join(texts)}.")
     return sentences
 
-
+# %% ../nbs/18_scores.ipynb #18sco022
 def kept_steps(
     selection: list,  # as in results.json: method, seed, best_step and best_score of each distillation
 ) -> list:  # a sentence a row
@@ -97,7 +97,7 @@ def kept_steps(
     starts = {method: f"{kept.count(0)} of {len(kept)} seeds" for method, kept in steps.items()}
     return [f"{m}: kept at step {told[m]}; the start was best in {starts[m]}." for m in steps]
 
-# %% ../nbs/18_scores.ipynb #df2879c4
+# %% ../nbs/18_scores.ipynb #18sco028
 def row_scores(
     method: str,  # name of the row
     metrics: dict,  # as in results.json: methods, also, equal_bytes
@@ -117,7 +117,7 @@ def row_scores(
         scores["over_equal_bytes"] = gap(row, methods[equal], n_seeds)
     return scores
 
-
+# %% ../nbs/18_scores.ipynb #18sco031
 def scores_table(
     results: dict,  # with metrics.scores
 ) -> pd.DataFrame:  # a row a method, numbers as text
@@ -136,12 +136,12 @@ def scores_table(
     table = pd.DataFrame(rows)
     return table[[column for column in table if column == "method" or (table[column] != "–").any()]]
 
-# %% ../nbs/18_scores.ipynb #65356b7b
+# %% ../nbs/18_scores.ipynb #18sco034
 def row_findings(
     metrics: dict,  # as in results.json
     n_seeds: int,  # distillation seeds
 ) -> list:  # sentences
-    "Differences seed by seed with their standard errors, and a warning where a row does worse than random clips."
+    "Differences seed by seed with standard errors, and which rows do worse than random clips."
     methods, learned = metrics["methods"], list(metrics.get("rows", metrics["methods"]))
     pairs = [(m, RANDOM) for m in learned if m in methods and m not in (RANDOM, WHOLE)]
     pairs += [(MOVING[kind], FULL[kind]) for kind in FULL]
@@ -157,7 +157,7 @@ def row_findings(
         sentences.append(f"{text}: {', '.join(worse)}.")
     return sentences
 
-# %% ../nbs/18_scores.ipynb #d42f940c
+# %% ../nbs/18_scores.ipynb #18sco037
 def reported(
     numbers: dict,  # row → accuracies in percent at one video a class, and at five
     confirmed: bool,  # whether a source was seen
@@ -165,8 +165,9 @@ def reported(
     "Published numbers, one by one."
     return {(row, vpc): (x, confirmed) for row, pair in numbers.items() for vpc, x in zip((1, 5), pair)}
 
-
-# data set → (row, vpc) → (accuracy in percent with MiniC3D, whether confirmed); arXiv 2312.00362, PRISM: 2505.22564
+# %% ../nbs/18_scores.ipynb #18sco039
+# data set → (row, vpc) → (accuracy in percent with MiniC3D, whether confirmed)
+# arXiv 2312.00362; PRISM: arXiv 2505.22564
 PUBLISHED = {
     "miniucf": reported({FULL["DM"]: (15.3, 25.7), MOVING["DM"]: (17.5, 27.2), "PRISM": (17.9, 28.0)}, True)
     | reported(
@@ -202,9 +203,11 @@ PUBLISHED = {
     "ssv2": reported({MOVING["DM"]: (4.0,)}, True)
     | reported({FULL["DM"]: (3.6,), MOVING["MTT"]: (5.5,)}, False),
 }
+
+
 TOP5 = ("kinetics400", "ssv2")  # reported as top-5
 
-
+# %% ../nbs/18_scores.ipynb #18sco042
 def published_table(
     dataset: str,  # name of the data set
     vpc: int,  # videos per class
