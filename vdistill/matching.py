@@ -6,10 +6,11 @@
 __all__ = ['OPTIMISERS', 'SCHEDULES', 'ObjectiveError', 'ObjectiveParameters', 'Objective', 'mean_distance', 'embed_means',
            'segment_frames', 'DistributionMatchingParameters', 'DistributionMatching', 'make_bank', 'class_means']
 
-# %% ../nbs/10_matching.ipynb #640bb941
+# %% ../nbs/10_matching.ipynb #8d8c37b7
 from dataclasses import dataclass
 
 import torch
+from fastcore.basics import patch
 from tqdm import tqdm
 
 from .clips import Clips, generator, normalise
@@ -17,12 +18,13 @@ from .memory import draw_classes, evenly
 from .networks import make_network
 from .parameters import JudgeChange, Parameters, Registered, param, part
 
-# %% ../nbs/10_matching.ipynb #e97585b3
+# %% ../nbs/10_matching.ipynb #c7dc68cb
 class ObjectiveError(RuntimeError):
     "An objective that cannot go on; the text says why."
 
 
-OPTIMISERS, SCHEDULES = ("sgd", "adam"), ("constant", "cosine")
+OPTIMISERS = ("sgd", "adam")
+SCHEDULES = ("constant", "cosine")
 
 
 @dataclass
@@ -42,7 +44,7 @@ class ObjectiveParameters(Parameters):
         "Steps of the loop."
         return self.steps
 
-
+# %% ../nbs/10_matching.ipynb #119f85ae
 class Objective(Registered):
     "What a memory is shaped by: a loss at each step, and a state that a checkpoint keeps."
 
@@ -79,7 +81,7 @@ class Objective(Registered):
     def restore(self, state):
         "Go on from what `state` gave."
 
-# %% ../nbs/10_matching.ipynb #1a985c84
+# %% ../nbs/10_matching.ipynb #988f15e5
 def mean_distance(
     real: torch.Tensor,  # mean embeddings of the real clips (K, E)
     synthetic: torch.Tensor,  # embeddings of the synthetic clips (K, vpc, E)
@@ -87,7 +89,7 @@ def mean_distance(
     "Sum over classes of the squared distance between mean embeddings (DM)."
     return (real - synthetic.mean(1)).square().sum()
 
-# %% ../nbs/10_matching.ipynb #e0bba3a0
+# %% ../nbs/10_matching.ipynb #0eeeffa7
 @torch.no_grad()
 def embed_means(
     network,  # a network with `embed`
@@ -102,7 +104,7 @@ def embed_means(
     embedded = [network.embed(normalise(x.to(device), mean, std)) for x in batches]
     return torch.cat(embedded).unflatten(0, clips.shape[:2]).mean(1)
 
-# %% ../nbs/10_matching.ipynb #05a40729
+# %% ../nbs/10_matching.ipynb #423ed772
 def segment_frames(
     n_frames: int,  # frames T of a clip
     n_real: int,  # frames that are kept of a real clip
@@ -124,7 +126,7 @@ def segment_frames(
     synthetic = [s * size + torch.arange(length) * size // length for s in range(segments)]
     return synthetic, [shown[i] for i in synthetic]
 
-# %% ../nbs/10_matching.ipynb #ec2c8085
+# %% ../nbs/10_matching.ipynb #3e4d6126
 @dataclass
 class DistributionMatchingParameters(ObjectiveParameters):
     "Distribution matching: which networks, which frames."
@@ -142,9 +144,9 @@ class DistributionMatchingParameters(ObjectiveParameters):
         "A step matches one segment, so S segments take S times the steps."
         return self.steps * self.segments
 
-
+# %% ../nbs/10_matching.ipynb #5e2dd35d
 class DistributionMatching(Objective, kind="DM"):
-    "DM: match mean embeddings in random networks (Zhao and Bilen, WACV 2023; paper sections 4 and 6)."
+    "DM: match mean embeddings in random networks (Zhao and Bilen, WACV 2023; for clips arXiv 2312.00362)."
 
     Parameters = DistributionMatchingParameters
 
@@ -155,63 +157,56 @@ class DistributionMatching(Objective, kind="DM"):
         mean: tuple,  # of each colour, for `normalise`
         std: tuple,  # of each colour, for `normalise`
         seed: int,  # of this run
-        bank: int = 0,  # networks in the bank; 0: a fresh one, and real batches, at every step (of S segments: at every S-th)
+        bank: int = 0,  # networks in the bank; 0: fresh ones and real batches, see `loss`
         batch: int = 64,  # real clips a class, without a bank
         n_real: int = 0,  # frames of each real clip that are matched; 0: all
         segments: int = 1,  # S, matched apart, one a step, in turn
-        length: int = 0,  # frames to which a segment is expanded; 0: its own, but two at least, as MiniC3D needs
+        length: int = 0,  # frames to which a segment is expanded; 0: its own, but two at least
         device: str = "cpu",  # where networks are
-        keep=None,  # function: what a bank depends on, function that makes it → the bank; None: it is not kept
+        keep=None,  # function: what a bank depends on, function that makes it → the bank; None: not kept
     ):
         self.real, self.build, self.seed, self.device = real, build, seed, device
         self.norm = {"mean": mean, "std": std}
-        self.bank, self.batch, self.means = bank, batch, None
-        self.keep = keep or (lambda facts, make: make())
+        self.bank, self.batch, self.means, self.keep = bank, batch, None, keep
         self.synthetic, self.shown = segment_frames(real.n_frames, n_real or real.n_frames, segments, length)
-
-    @classmethod
-    def start(cls, setting, parameters, seed):
-        "With the study's real clips and network; banks are kept, so rows with the same real side share one."
-        p = parameters
-        return cls(
-            setting.train, setting.network, **setting.norm, seed=seed, bank=p.bank, batch=p.batch, n_real=p.n_real,
-            segments=p.segments, length=p.length, device=setting.device,
-            keep=lambda facts, make: setting.kept_tensor("bank", seed, facts, make),
-        )  # fmt: skip
-
-    def prepare(self, memory):
-        "The bank is made before the first step, so that it does not count as a part of it."
-        if self.bank:
-            self.bank_means()
 
     def network(self, index):
         "Random network number `index`."
         network = make_network(self.build, self.seed, "matching", index, self.device)
         return network.requires_grad_(False).eval()
 
-    def bank_means(self):
-        "(bank, S, K, E): the exact class means in each network, computed when first asked for."
-        if self.means is None:
-            make = lambda: make_bank(self.real, self.network, self.bank, self.norm, self.device, self.shown)
-            self.means = self.keep([self.bank, [frames.tolist() for frames in self.shown]], make)
-        return self.means
+# %% ../nbs/10_matching.ipynb #697982ec
+@patch(cls_method=True)
+def start(cls: DistributionMatching, setting, parameters, seed):  # → an objective
+    "With the study's real clips and network; banks are kept, so rows with the same real side share one."
 
-    def target(self, network, turn, segment):
-        "Mean embeddings (K, E) of the real clips."
-        if self.bank:
-            return self.bank_means()[turn % self.bank, segment].to(self.device)
-        real = draw_classes(self.real, self.batch, generator(self.seed, "real clips", turn))
-        return embed_means(network, real[:, :, self.shown[segment]], **self.norm, device=self.device)
+    def keep(facts, make):
+        "The bank of these facts, made once."
+        return setting.kept_tensor("bank", seed, facts, make)
 
-    def loss(self, memory, step):
-        "Distance of the mean embeddings in the network, and of the segment, of this step."
-        turn, segment = divmod(step, len(self.synthetic))
-        network = self.network(turn % self.bank if self.bank else turn)
-        clips = memory.clips(generator(self.seed, "combinations", step))[:, :, self.synthetic[segment]]
-        synthetic = network.embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
-        return mean_distance(self.target(network, turn, segment), synthetic)
+    names = ("bank", "batch", "n_real", "segments", "length")
+    chosen = {name: getattr(parameters, name) for name in names}
+    arguments = chosen | setting.norm | {"seed": seed, "device": setting.device, "keep": keep}
+    return cls(setting.train, setting.network, **arguments)
 
-# %% ../nbs/10_matching.ipynb #14f0b32f
+# %% ../nbs/10_matching.ipynb #384e3651
+@patch
+def prepare(self: DistributionMatching, memory):
+    "The bank is made before the first step, so that it does not count as a part of it."
+    if self.bank:
+        self.bank_means()
+
+
+@patch
+def bank_means(self: DistributionMatching) -> torch.Tensor:  # (bank, S, K, E)
+    "The exact class means in each network, computed when first asked for."
+    if self.means is None:
+        facts = [self.bank, [frames.tolist() for frames in self.shown]]
+        make = lambda: make_bank(self.real, self.network, self.bank, self.norm, self.device, self.shown)
+        self.means = self.keep(facts, make) if self.keep else make()
+    return self.means
+
+# %% ../nbs/10_matching.ipynb #42cc428a
 @torch.no_grad()
 def make_bank(
     real: Clips,  # the training set
@@ -222,7 +217,7 @@ def make_bank(
     shown: list = None,  # for each of S segments the numbers of its frames; None: one segment, all frames
     chunk: int = 64,  # clips a forward pass
 ) -> torch.Tensor:  # (n, S, K, E)
-    "Exact mean embedding of every class over the whole training set (centred clips), for each network and segment."
+    "Exact mean embedding of every class over the whole training set (centred clips), by network and segment."
     segments = shown or [slice(None)]
     networks = (network(i) for i in tqdm(range(n), desc="bank of networks", leave=False, disable=n < 4))
     rows = [[class_means(net, real, frames, norm, device, chunk) for frames in segments] for net in networks]
@@ -245,3 +240,22 @@ def class_means(
     embeddings, labels = torch.cat(embeddings), torch.cat(labels)
     counts = torch.bincount(real.labels, minlength=len(real.classes)).clamp(min=1)[:, None]
     return torch.zeros(len(counts), embeddings.shape[1]).index_add_(0, labels, embeddings) / counts
+
+# %% ../nbs/10_matching.ipynb #5586f964
+@patch
+def target(self: DistributionMatching, network, turn, segment) -> torch.Tensor:  # (K, E)
+    "Mean embeddings of the real clips."
+    if self.bank:
+        return self.bank_means()[turn % self.bank, segment].to(self.device)
+    real = draw_classes(self.real, self.batch, generator(self.seed, "real clips", turn))
+    return embed_means(network, real[:, :, self.shown[segment]], **self.norm, device=self.device)
+
+
+@patch
+def loss(self: DistributionMatching, memory, step) -> torch.Tensor:  # scalar
+    "Distance of the mean embeddings in the network, and of the segment, of this step."
+    turn, segment = divmod(step, len(self.synthetic))
+    network = self.network(turn % self.bank if self.bank else turn)
+    clips = memory.clips(generator(self.seed, "combinations", step))[:, :, self.synthetic[segment]]
+    synthetic = network.embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+    return mean_distance(self.target(network, turn, segment), synthetic)
