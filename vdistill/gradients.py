@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['row_distance', 'class_gradients', 'GradientMatchingParameters', 'GradientMatching']
 
-# %% ../nbs/11_gradients.ipynb #c0ac294d
+# %% ../nbs/11_gradients.ipynb #70547da2
 from dataclasses import dataclass, replace
 
 import torch
+from fastcore.basics import patch
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
@@ -18,38 +19,39 @@ from .memory import draw_classes
 from .networks import ConvNet, make_network
 from .parameters import ParameterError, param
 
-# %% ../nbs/11_gradients.ipynb #f0f193a2
+# %% ../nbs/11_gradients.ipynb #a71a1b0d
 def row_distance(
     a: torch.Tensor,  # gradients of one layer for each class (K, out, ...)
     b: torch.Tensor,  # the same shape
 ) -> torch.Tensor:  # scalar
-    "Sum over classes and output rows of 1 − cosine (DC, Zhao et al., ICLR 2021, section 3)."
+    "Sum over classes and output rows of 1 − cosine (DC, Zhao et al., ICLR 2021)."
     a, b = a.flatten(2), b.flatten(2)
     cosine = (a * b).sum(2) / (a.norm(dim=2) * b.norm(dim=2) + 1e-6)
     return (1 - cosine).sum()
 
-# %% ../nbs/11_gradients.ipynb #d700a379
+# %% ../nbs/11_gradients.ipynb #0e648724
 def class_gradients(
     network,  # a network
     images: torch.Tensor,  # (K, n, ...), class by class
     chunk: int = None,  # classes at once; None: all
 ) -> list:  # for each weight with more than one dimension, its gradient for each class (K, *weight.shape)
     "Gradient of the mean cross-entropy of each class's images with respect to the weights."
-    params = {n: p.detach() for n, p in network.named_parameters()}
-    weights = {n: p for n, p in params.items() if p.ndim > 1}
-    rest = {n: p for n, p in params.items() if p.ndim == 1}
+    tensors = {name: weight.detach() for name, weight in network.named_parameters()}
+    weights = {name: weight for name, weight in tensors.items() if weight.ndim > 1}
+    rest = {name: weight for name, weight in tensors.items() if weight.ndim == 1}
     labels = torch.arange(len(images), device=images.device)[:, None].expand(images.shape[:2])
 
-    def loss(weights, x, y):
+    def class_loss(weights, x, y):
+        "Cross-entropy of one class's images."
         return F.cross_entropy(functional_call(network, {**rest, **weights}, (x,)), y)
 
-    each = vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=chunk)
+    each = vmap(grad(class_loss), in_dims=(None, 0, 0), chunk_size=chunk)
     return list(each(weights, images, labels).values())
 
-# %% ../nbs/11_gradients.ipynb #5fd19d4d
+# %% ../nbs/11_gradients.ipynb #9b595eee
 @dataclass
 class GradientMatchingParameters(ObjectiveParameters):
-    "Gradient matching: batches, loops and the still network (paper section 5)."
+    "Gradient matching: batches, loops and the still network."
 
     steps: int = param(200, "steps; the paper: 1,000 to 3,000", low=1, high=10_000_000)
     optimiser: str = param("sgd", "of all learned parts", choices=("sgd", "adam"))
@@ -60,9 +62,9 @@ class GradientMatchingParameters(ObjectiveParameters):
     depth: int = param(3, "blocks of the still network; the paper: 4 at 112 pixels, 3 at 64", low=1)
     width: int = param(64, "channels of the still network; the paper: 128", low=1)
 
-
+# %% ../nbs/11_gradients.ipynb #1b7a9539
 class GradientMatching(Objective, kind="DC"):
-    "DC: match gradients along the training of a network on synthetic frames (Zhao et al., ICLR 2021; paper section 5)."
+    "DC: match gradients along the training of a network on synthetic frames (Zhao et al., ICLR 2021)."
 
     Parameters = GradientMatchingParameters
 
@@ -86,51 +88,59 @@ class GradientMatching(Objective, kind="DC"):
         self.chunk = chunk or (None if str(device).startswith("cuda") else 1)
         self.network = None
 
-    @classmethod
-    def start(cls, setting, parameters, seed):
-        "With random frames of the study's real clips and a still network."
-        p, size = parameters, setting.train.shape[-1]
-        if size < 2**p.depth:
-            raise ParameterError(f"depth is {p.depth}; allowed at size {size}: up to {size.bit_length() - 1}")
-        frames = replace(setting.train, n_frames=1, stride=1)
-        build = lambda: ConvNet(len(setting.classes), size, p.depth, p.width)
-        return cls(
-            frames, build, **setting.norm, seed=seed, batch=p.batch, outer=p.outer, inner=p.inner,
-            lr_network=p.lr_network, device=setting.device,
-        )  # fmt: skip
-
     def frames(self, memory, g=None):
         "The first frame of a clip of each slot, (K, vpc, 1, 3, H, W)."
         return memory.clips(g)[:, :, :1]
 
-    def loss(self, memory, step):
-        "Distance of the gradients that real and synthetic images send to this step's network."
-        if step % self.outer == 0:
-            self.network = make_network(self.build, self.seed, "matching", step // self.outer, self.device)
-        real = draw_classes(self.real, self.batch, generator(self.seed, "real clips", step)).to(self.device)
-        target = class_gradients(self.network, normalise(real, **self.norm), self.chunk)
-        frames = self.frames(memory, generator(self.seed, "combinations", step))
-        synthetic = class_gradients(self.network, frames, self.chunk)
-        return sum(row_distance(a.detach(), b) for a, b in zip(target, synthetic))
+# %% ../nbs/11_gradients.ipynb #149d4fb6
+@patch
+def loss(self: GradientMatching, memory, step) -> torch.Tensor:  # scalar
+    "Distance of the gradients that real and synthetic images send to this step's network."
+    if step % self.outer == 0:
+        self.network = make_network(self.build, self.seed, "matching", step // self.outer, self.device)
+    real = draw_classes(self.real, self.batch, generator(self.seed, "real clips", step)).to(self.device)
+    target = class_gradients(self.network, normalise(real, **self.norm), self.chunk)
+    frames = self.frames(memory, generator(self.seed, "combinations", step))
+    synthetic = class_gradients(self.network, frames, self.chunk)
+    return sum(row_distance(a.detach(), b) for a, b in zip(target, synthetic))
 
-    def after(self, memory, step):
-        "The network learns from the synthetic images, unless its cycle is over and the next step brings a new one."
-        if (step + 1) % self.outer == 0:
-            return
-        images = self.frames(memory).detach().flatten(0, 1)
-        sgd = torch.optim.SGD(self.network.parameters(), self.lr_network)
-        for _ in range(self.inner):
-            sgd.zero_grad()
-            F.cross_entropy(self.network(images), memory.labels).backward()
-            sgd.step()
 
-    def state(self):
-        "The network and how far it has learned."
-        return {} if self.network is None else {"network": self.network.state_dict()}
+@patch
+def after(self: GradientMatching, memory, step):
+    "The network learns from the synthetic images, unless the next step brings a new one."
+    if (step + 1) % self.outer == 0:
+        return
+    images = self.frames(memory).detach().flatten(0, 1)
+    sgd = torch.optim.SGD(self.network.parameters(), self.lr_network)
+    for _ in range(self.inner):
+        sgd.zero_grad()
+        F.cross_entropy(self.network(images), memory.labels).backward()
+        sgd.step()
 
-    def restore(self, state):
-        "Go on with that network."
-        self.network = None
-        if "network" in state:
-            self.network = make_network(self.build, 0, "restore", device=self.device)
-            self.network.load_state_dict(state["network"])
+# %% ../nbs/11_gradients.ipynb #b71db296
+@patch
+def state(self: GradientMatching) -> dict:
+    "The network and how far it has learned."
+    return {} if self.network is None else {"network": self.network.state_dict()}
+
+
+@patch
+def restore(self: GradientMatching, state):
+    "Go on with that network."
+    self.network = None
+    if "network" in state:
+        self.network = make_network(self.build, 0, "restore", device=self.device)
+        self.network.load_state_dict(state["network"])
+
+# %% ../nbs/11_gradients.ipynb #bdb9e85d
+@patch(cls_method=True)
+def start(cls: GradientMatching, setting, parameters, seed):  # → an objective
+    "With random frames of the study's real clips and a still network."
+    depth, width, size = parameters.depth, parameters.width, setting.train.shape[-1]
+    if size < 2**depth:
+        raise ParameterError(f"depth is {depth}; allowed at size {size}: up to {size.bit_length() - 1}")
+    frames = replace(setting.train, n_frames=1, stride=1)
+    build = lambda: ConvNet(len(setting.classes), size, depth, width)
+    names = ("batch", "outer", "inner", "lr_network")
+    chosen = {name: getattr(parameters, name) for name in names}
+    return cls(frames, build, **chosen, **setting.norm, seed=seed, device=setting.device)
