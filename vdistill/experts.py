@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['flatten_weights', 'unflatten_weights', 'ExpertError', 'Expert', 'save_expert', 'load_expert', 'train_epoch',
-           'new_expert', 'train_expert', 'expert_files', 'make_experts', 'list_experts']
+           'new_expert', 'one_more_epoch', 'train_expert', 'expert_files', 'make_experts', 'list_experts']
 
-# %% ../nbs/12_experts.ipynb #cdf7874a
+# %% ../nbs/12_experts.ipynb #0ddf131b
 import json
 import os
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from .clips import Clips, generator
 from .evaluation import label_loss, real_batches
 from .networks import make_network
 
-# %% ../nbs/12_experts.ipynb #07b323e7
+# %% ../nbs/12_experts.ipynb #9f745154
 def flatten_weights(
     network,  # any network
 ) -> torch.Tensor:  # (P,), detached
@@ -36,10 +36,10 @@ def unflatten_weights(
 ) -> dict:  # name → tensor, as `functional_call` wants them
     "One vector as a network's weights; gradients pass."
     named = dict(network.named_parameters())
-    pieces = flat.split([p.numel() for p in named.values()])
-    return {n: x.view(p.shape) for (n, p), x in zip(named.items(), pieces)}
+    pieces = flat.split([weight.numel() for weight in named.values()])
+    return {name: piece.view(weight.shape) for (name, weight), piece in zip(named.items(), pieces)}
 
-# %% ../nbs/12_experts.ipynb #ac496192
+# %% ../nbs/12_experts.ipynb #aff1034a
 class ExpertError(RuntimeError):
     "An expert that cannot be trained or read; the text says which and why."
 
@@ -69,7 +69,7 @@ class Expert:
             flat += change
         return flat
 
-# %% ../nbs/12_experts.ipynb #a1e2e927
+# %% ../nbs/12_experts.ipynb #5c40fe67
 def save_expert(
     expert: Expert,  # to be stored
     path: Path,  # a .safetensors file; its folder is made
@@ -94,7 +94,7 @@ def load_expert(
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
         raise ExpertError(f"{path}: not an expert ({type(e).__name__}: {e})") from e
 
-# %% ../nbs/12_experts.ipynb #a5b54bab
+# %% ../nbs/12_experts.ipynb #3a6cbe8e
 def train_epoch(
     network,  # trained in place
     epoch_of,  # epochs as `real_batches` makes them
@@ -113,7 +113,7 @@ def train_epoch(
         losses.append(loss.item())
     return sum(losses) / len(losses)
 
-# %% ../nbs/12_experts.ipynb #002ab1ed
+# %% ../nbs/12_experts.ipynb #b9ecfa9b
 def new_expert(
     network,  # before training
     **about,  # settings
@@ -124,6 +124,27 @@ def new_expert(
     return Expert(first, changes, {**about, "losses": []})
 
 
+def one_more_epoch(
+    expert: Expert,  # as it is stored
+    network,  # in which it is trained; its weights are replaced
+    name: str,  # of its file, for the message
+    epoch_of,  # epochs as `real_batches` makes them
+    lr: float,  # of SGD
+    seed: int,  # of shuffling
+    device: str,  # where the network is
+) -> Expert:  # with one epoch more
+    "Train on from what is stored, so that a stored trajectory is exact."
+    before = expert.state(expert.epochs)
+    nn.utils.vector_to_parameters(before.clone().to(device), network.parameters())
+    loss = train_epoch(network, epoch_of, lr, seed, expert.epochs)
+    change = flatten_weights(network).cpu() - before
+    if not (change.isfinite().all() and loss == loss):
+        hint = f"lower its learning rate ({lr})"
+        raise ExpertError(f"{name}: the loss is {loss} in epoch {expert.epochs + 1}; {hint}")
+    changes = torch.cat([expert.changes, change.bfloat16()[None]])
+    return Expert(expert.first, changes, {**expert.about, "losses": [*expert.about["losses"], loss]})
+
+# %% ../nbs/12_experts.ipynb #9e469011
 def train_expert(
     path: Path,  # its file; an unfinished or shorter one is continued
     real: Clips,  # the training set
@@ -137,27 +158,17 @@ def train_expert(
     batch: int = 256,  # clips a step
     device: str = "cpu",  # where it is trained
 ) -> Expert:  # with at least `epochs` epochs, as its file holds it
-    "Train one expert (paper section 6), saving each epoch; raises `ExpertError` when it diverges."
+    "Train one expert (arXiv 2312.00362), saving each epoch; raises `ExpertError` when it diverges."
     network = make_network(build, seed, "expert", index, device).eval()
     new = new_expert(network, seed=seed, index=index, lr=lr, batch=batch)
     expert = load_expert(path) if path.exists() else new
     epoch_of = real_batches(real, batch, mean, std, device)
-    for epoch in range(expert.epochs, epochs):
-        before = expert.state(
-            epoch
-        )  # training goes on from what is stored, so that a stored trajectory is exact
-        nn.utils.vector_to_parameters(before.clone().to(device), network.parameters())
-        loss = train_epoch(network, epoch_of, lr, seed * 1000 + index, epoch)
-        change = flatten_weights(network).cpu() - before
-        if not (change.isfinite().all() and loss == loss):
-            hint = f"lower its learning rate ({lr})"
-            raise ExpertError(f"{path.name}: the loss is {loss} in epoch {epoch + 1}; {hint}")
-        changes = torch.cat([expert.changes, change.bfloat16()[None]])
-        expert = Expert(expert.first, changes, {**expert.about, "losses": [*expert.about["losses"], loss]})
+    for _ in range(expert.epochs, epochs):
+        expert = one_more_epoch(expert, network, path.name, epoch_of, lr, seed * 1000 + index, device)
         save_expert(expert, path)
     return expert
 
-# %% ../nbs/12_experts.ipynb #0ccc694a
+# %% ../nbs/12_experts.ipynb #95696172
 def expert_files(
     folder: Path,  # of one kind of experts
 ) -> list:  # of paths, sorted
@@ -178,7 +189,7 @@ def make_experts(
     bar = tqdm(files, desc=title, disable=not title, leave=False)
     return [train_expert(f, index=int(f.stem[7:]), epochs=epochs, **settings) for f in bar]
 
-# %% ../nbs/12_experts.ipynb #99e7ede1
+# %% ../nbs/12_experts.ipynb #93838e04
 def list_experts(
     root: Path,  # folder of folders of experts
 ) -> list:  # a dict for each file: folder, file, epochs, weights, bytes, first and last loss
