@@ -107,8 +107,9 @@ def unknown(
     what: str = "parameter",  # what it names
 ) -> ParameterError:  # to be raised
     "The error for a name that does not exist, with the nearest one that does."
-    near = difflib.get_close_matches(str(name), list(allowed), 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    by_lower = {str(a).lower(): a for a in allowed}
+    near = difflib.get_close_matches(str(name).lower(), list(by_lower), 1, cutoff=0.5)
+    hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
     return ParameterError(f"{name} is an unknown {what}; {hint}allowed: {', '.join(allowed) or 'none'}")
 
 

@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['BUILT_IN', 'DEVICES', 'SPLITS', 'DataParameters', 'NetworkParameters', 'JudgeParameters', 'Study', 'Row', 'make_row',
-           'row_name', 'find_part', 'open_splits', 'data_identity', 'changed_splits', 'Setting', 'make_optimiser',
-           'learn']
+           'row_name', 'check_name', 'find_part', 'open_splits', 'data_identity', 'changed_splits', 'Setting',
+           'make_optimiser', 'learn', 'scoring']
 
 # %% ../nbs/16_rows.ipynb #c9a30ff8
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from fastcore.basics import patch
 from safetensors.torch import load_file, save_file
 
 from . import __version__
@@ -20,14 +22,25 @@ from .clips import IMAGENET_MEAN, IMAGENET_STD, SAMPLINGS
 from .coresets import Selection
 from .datasets import groups, open_clips
 from .distillation import cosine, distill
-from .evaluation import PROTOCOLS, Training, judge
+from .evaluation import PROTOCOLS, Training
+from .evaluation import judge as judge_set
 from .gradients import GradientMatching
 from .layouts import TRAINING
 from .matching import DistributionMatching, Objective
 from .memory import Memory
 from .networks import NORMS, build_network
 from vdistill.parameters import (
-    TRAINERS, JudgeChange, ParameterError, Parameters, code_version, digest, import_file, overlay, param, part, unknown,
+    TRAINERS,
+    JudgeChange,
+    ParameterError,
+    Parameters,
+    code_version,
+    digest,
+    import_file,
+    overlay,
+    param,
+    part,
+    unknown,
 )  # fmt: skip
 from .regression import FeatureRegression
 from .storage import STORAGES, content
@@ -168,6 +181,7 @@ class Row:
         if self.objective:
             facts["objective"] = code_version(self.objective)
             facts["objective_parameters"] = self.objective_parameters.asdict()
+            facts |= self.objective.facts(self.objective_parameters)
         needs = {name: row.facts() for name, row in self.needs}
         return facts | ({"needs": needs} if needs else {})
 
@@ -175,7 +189,7 @@ class Row:
         "How the judging networks train on it, where that differs from the study's judge."
         return [p.judge for p in (self.objective_parameters, self.parameters) if p]
 
-
+# %% ../nbs/16_rows.ipynb #b1f6e3df
 def make_row(
     study: Study,  # its shared parameters
     given: dict,  # memory or selection, objective, name; each a kind, or a mapping with `kind` and parameters
@@ -190,21 +204,21 @@ def make_row(
             raise ParameterError(f"{where}.{unknown(name, allowed)}")
     if ("memory" in given) == ("selection" in given):
         raise ParameterError(f"{where} needs either a memory or a selection")
-    if "selection" in given and "objective" in given:
+    if "selection" in given and given.get("objective") is not None:
         raise ParameterError(f"{where} has a selection, which learns nothing, and an objective; use a memory")
     word = "memory" if "memory" in given else "selection"
     shared = study.memories if word == "memory" else study.selections
     base = Memory if word == "memory" else Selection
     source, parameters = find_part(base, given[word], shared, f"{where}.{word}", {"vpc": study.vpc})
     objective, objective_parameters = None, None
-    if given.get("objective"):
+    if given.get("objective") is not None:
         chosen = find_part(Objective, given["objective"], study.objectives, f"{where}.objective")
         objective, objective_parameters = chosen
-    name = given.get("name") or row_name(source, objective)
+    name = row_name(source, objective) if given.get("name") is None else check_name(given["name"], where)
     needs = [(n, make_row(study, g, f"{where}.{word}.{n}")) for n, g in source.needs(parameters).items()]
     return Row(name, source, parameters, objective, objective_parameters, tuple(needs))
 
-
+# %% ../nbs/16_rows.ipynb #889840ae
 def row_name(
     source: type,  # a memory or a selection
     objective: type = None,  # what shapes it
@@ -216,6 +230,17 @@ def row_name(
     return label if (source.kind, objective.kind) == ("stills", "DC") else f"{label} ({objective.kind})"
 
 
+def check_name(
+    name: str,  # as a recipe gives it; files are called by it
+    where: str,  # where the row stands, for the message
+) -> str:  # the name
+    "Raise `ParameterError` for a name that cannot be part of a file's name."
+    fits = isinstance(name, str) and 0 < len(name.strip()) and len(name.encode()) <= 200
+    if not fits or name.startswith(".") or any(c in name for c in "/\\\0\n"):
+        raise ParameterError(f"{where}.name is {name!r}; allowed: one line of text without / and \\")
+    return name
+
+# %% ../nbs/16_rows.ipynb #7b3dd078
 def find_part(
     base: type,  # Memory, Selection or Objective
     given,  # a kind, or a mapping with `kind` and parameters
@@ -272,74 +297,118 @@ class Setting:
         study: Study,  # checked parameters
     ):
         self.study = study
-        found = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = found if study.device == "auto" else study.device
+        usual = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = usual if study.device == "auto" else study.device
         splits = open_splits(study.data)
         self.train, self.val, self.test = splits.values()
         self.name = Path(study.data.name).name
         self.classes, self.groups = self.train.classes, groups(study.data.name)
         self.work = Path(study.out) / "work"
-        j = study.judge
-        self.training = Training(j.epochs, j.lr, batch=j.batch, protocol=j.protocol, optimiser=j.optimiser)
+        how = study.judge
+        self.training = Training(
+            how.epochs, how.lr, batch=how.batch, protocol=how.protocol, optimiser=how.optimiser
+        )
         self.data = data_identity(study.data.name, splits)
         self.digests = {split: self.data[split] for split in SPLITS}
 
-    @property
-    def network_facts(self):
-        "What decides the network."
-        return ["MiniC3D", *self.study.network.asdict().values()]
+# %% ../nbs/16_rows.ipynb #6f873ca9
+@patch(as_prop=True)
+def network_facts(self: Setting) -> list:
+    "What decides the network, besides the data."
+    return ["MiniC3D", *self.study.network.asdict().values()]
 
-    def network(self, name="MiniC3D"):
-        "A new network of any kind, weights from the global generator: see `make_network`."
-        widths, norm = tuple(self.study.network.widths), self.study.network.norm
-        return build_network(name, len(self.classes), widths, norm, self.study.data.size)
 
-    def schedule(
-        self,
-        *changes: JudgeChange,  # one over the other
-    ) -> Training:  # of the judging networks
-        "The study's way to train networks, with changes."
-        training = self.training
-        for change in changes:
-            training = replace(training, **{name: value for name, value in change.asdict().items() if value})
-        return training
+@patch(as_prop=True)
+def machine_facts(self: Setting) -> list:
+    "What decides how numbers are rounded: the version of torch, the device, the threads."
+    card = torch.cuda.get_device_name(self.device) if self.device == "cuda" else "cpu"
+    return [torch.__version__, card, torch.get_num_threads()]
 
-    def score(
-        self,
-        seed: int,  # of the distillation
-        training: Training,  # how networks train on the memory
-    ):  # function: memory → mean validation accuracy of fresh networks
-        "Scores a memory on validation clips, with networks that the test never uses."
-        honest = replace(training, protocol="honest")
-        n = self.study.judge.score_networks
 
-        def accuracy(memory):
-            arguments = (memory, self.val, self.network, honest, seed + 10_000, n)
-            runs = judge(*arguments, **self.norm, device=self.device)
-            return sum(run["accuracy"] for run in runs) / len(runs)
+@patch
+def place(
+    self: Setting,
+    kind: str,  # what it is, the first word of the folder's name
+    seed: int,  # of the distillation
+    *facts,  # what decides it besides data, network, machine and version; what JSON can hold
+) -> Path:  # folder for one part of the work
+    "A folder named by kind, seed and a digest of everything that decides its content."
+    key = digest(__version__, self.machine_facts, self.digests, self.network_facts, seed, kind, *facts)
+    return self.work / f"{kind}-seed{seed}-{key}"
 
-        return accuracy
 
-    def judge(self, data, seed, title, training, network="MiniC3D"):  # → list of scores on the test split
-        "Fresh networks trained on `data`, a memory or clips, tested once on the test split."
-        build = lambda: self.network(network)
-        n = self.study.judge.networks
-        return judge(data, self.test, build, training, seed, n, **self.norm, device=self.device, title=title)
+@patch
+def kept_tensor(
+    self: Setting,
+    kind: str,  # what it is
+    seed: int,  # of the distillation
+    facts,  # what decides it, see `place`
+    make,  # function without arguments
+) -> torch.Tensor:  # what `make` returned, now or earlier
+    "A tensor that is made once."
+    path = self.place(kind, seed, facts) / "tensor.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+        save_file({"tensor": make().contiguous().cpu()}, draft)
+        os.replace(draft, path)
+    return load_file(path)["tensor"]
 
-    def place(self, kind, seed, *facts):  # → folder for one part of the work
-        "A folder named by kind, seed and a digest of everything that decides its content."
-        key = digest(__version__, self.digests, self.network_facts, seed, kind, *facts)
-        return self.work / f"{kind}-seed{seed}-{key}"
+# %% ../nbs/16_rows.ipynb #db56b87a
+@patch
+def network(
+    self: Setting,
+    name: str = "MiniC3D",  # one of `NETWORKS`
+) -> torch.nn.Module:  # clips (N, T, 3, H, W) → logits (N, K)
+    "A new network of any kind, weights from the global generator: see `make_network`."
+    widths, norm = tuple(self.study.network.widths), self.study.network.norm
+    return build_network(name, len(self.classes), widths, norm, self.study.data.size)
 
-    def kept_tensor(self, kind, seed, facts, make):  # → the tensor that `make` returned, now or earlier
-        "A tensor that is made once."
-        path = self.place(kind, seed, facts) / "tensor.safetensors"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-            save_file({"tensor": make().contiguous().cpu()}, draft)
-            os.replace(draft, path)
-        return load_file(path)["tensor"]
+
+@patch
+def schedule(
+    self: Setting,
+    *changes: JudgeChange,  # one over the other
+) -> Training:  # of the judging networks
+    "The study's way to train networks, with changes."
+    training = self.training
+    for change in changes:
+        training = replace(training, **{name: value for name, value in change.asdict().items() if value})
+    return training
+
+
+@patch
+def score(
+    self: Setting,
+    seed: int,  # of the distillation
+    training: Training,  # how networks train on the memory
+):  # function: memory → mean validation accuracy of fresh networks
+    "Scores a memory on validation clips, with networks that the test never uses."
+    honest = replace(training, protocol="honest")
+    n = self.study.judge.score_networks
+
+    def accuracy(memory):
+        "From 0 to 1."
+        arguments = (memory, self.val, self.network, honest, seed + 10_000, n)
+        runs = judge_set(*arguments, **self.norm, device=self.device)
+        return sum(run["accuracy"] for run in runs) / len(runs)
+
+    return accuracy
+
+
+@patch
+def judge(
+    self: Setting,
+    data,  # a `Memory`, or `Clips`
+    seed: int,  # of the distillation
+    title: str,  # of the progress bar; empty: none
+    training: Training,  # how networks train on the data
+    network: str = "MiniC3D",  # which they are
+) -> list:  # a dict of scores for each network
+    "Fresh networks trained on `data`, tested once on the test split."
+    build = partial(self.network, network)
+    n = self.study.judge.networks
+    return judge_set(data, self.test, build, training, seed, n, **self.norm, device=self.device, title=title)
 
 # %% ../nbs/16_rows.ipynb #28962e85
 def make_optimiser(
@@ -351,7 +420,7 @@ def make_optimiser(
     groups = [{"params": list(params), "lr": lr} for params, lr in parts if params]
     return torch.optim.SGD(groups, momentum=momentum) if name == "sgd" else torch.optim.Adam(groups)
 
-
+# %% ../nbs/16_rows.ipynb #812f3ed4
 def learn(
     setting: Setting,  # data, network, judge
     row: Row,  # what is made
@@ -364,27 +433,29 @@ def learn(
     memory = row.source.start(setting, row.parameters, seed, **needed).to(setting.device)
     if row.objective is None:
         return memory, None
-    settings, judging = row.objective_parameters, setting.study.judge
-    first = content(memory)
+    settings, first = row.objective_parameters, content(memory)
     objective = row.objective.start(setting, settings, seed)
     objective.prepare(memory)
     parts = [*memory.learned(row.parameters), *objective.learned(memory, settings)]
     optimiser = make_optimiser(settings.optimiser, parts, row.parameters.momentum)
-    steps, training = settings.n_steps(), setting.schedule(*row.judge_changes())
-    chosen = {}
-    if judging.scores:
-        chosen = {"score": setting.score(seed, training), "score_every": max(steps // judging.scores, 1)}
-    facts = [row.facts(), first, [judging.scores, judging.score_networks, vars(training)] if chosen else None]
+    how, facts = scoring(setting, row, seed)
+    folder = setting.place(f"{row.source.kind}-{row.objective.kind}", seed, row.facts(), first, facts)
     schedule = cosine if settings.schedule == "cosine" else None
-    folder = setting.place(f"{row.source.kind}-{row.objective.kind}", seed, *facts)
-    done = distill(
-        memory,
-        objective,
-        optimiser,
-        steps,
-        folder,
-        **chosen,
-        schedule=schedule,
-        title=f"{row.name}, seed {seed}",
-    )
+    title = f"{row.name}, seed {seed}"
+    steps = settings.n_steps()
+    done = distill(memory, objective, optimiser, steps, folder, **how, schedule=schedule, title=title)
     return memory, done
+
+
+def scoring(
+    setting: Setting,  # its judge
+    row: Row,  # what is learned
+    seed: int,  # of the distillation
+) -> tuple:  # arguments of `distill`, what decides them
+    "How the best state is chosen, by validation clips; with `judge.scores` 0 the last is kept."
+    judging, training = setting.study.judge, setting.schedule(*row.judge_changes())
+    if not judging.scores:
+        return {}, None
+    every = max(row.objective_parameters.n_steps() // judging.scores, 1)
+    facts = [judging.scores, judging.score_networks, vars(training)]
+    return {"score": setting.score(seed, training), "score_every": every}, facts
