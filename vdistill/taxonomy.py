@@ -7,7 +7,7 @@ __all__ = ['FACTORS', 'MEANS', 'HOLDS', 'Point', 'Taxonomy', 'grid', 'step_memor
            'other_factors', 'slopes', 'ratio', 'gains', 'interval', 'verdict', 'factor_sentence', 'taxonomy_findings',
            'last_doubling', 'more_frames', 'more_segments', 'other_interpolations', 'observations']
 
-# %% ../nbs/21_taxonomy.ipynb #38af3cfd
+# %% ../nbs/21_taxonomy.ipynb #21tax002
 import itertools
 import os
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch
 from scipy import stats
 from torch.profiler import ProfilerActivity, profile
 
@@ -25,7 +26,7 @@ from .memory import INTERPOLATIONS, Memory, check_frames
 from .parameters import ParameterError, param
 from .rows import Study, make_row
 
-# %% ../nbs/21_taxonomy.ipynb #bf6293dc
+# %% ../nbs/21_taxonomy.ipynb #21tax008
 FACTORS = ("n_syn", "n_real", "segments", "interpolation")
 
 
@@ -63,7 +64,7 @@ class Point:
         same = self.interpolation == "linear" and self.n_syn in (self.segments, n_frames)
         return "linear is the same as duplicate here" if same else None
 
-# %% ../nbs/21_taxonomy.ipynb #65007603
+# %% ../nbs/21_taxonomy.ipynb #21tax011
 @dataclass
 class Taxonomy(Study):
     "The grid over the four factors (paper section 4), learned by distribution matching."
@@ -97,23 +98,27 @@ class Taxonomy(Study):
         super().validate()
         self.check_length(points)
 
-    def check_length(self, points):
-        "A segment is not expanded to fewer frames than it has."
-        longest = self.data.frames // min(point.segments for point in points)
-        length = self.objectives.get("DM", {}).get("length", 0)
-        if length and length < longest:
-            allowed = f"0, or {longest} up, the frames of the longest segment"
-            raise ParameterError(f"objectives.DM.length is {length}; allowed: {allowed}")
+# %% ../nbs/21_taxonomy.ipynb #21tax012
+@patch
+def check_length(self: Taxonomy, points: list):
+    "A segment is not expanded to fewer frames than it has."
+    longest = self.data.frames // min(point.segments for point in points)
+    length = self.objectives.get("DM", {}).get("length", 0)
+    if length and length < longest:
+        allowed = f"0, or {longest} up, the frames of the longest segment"
+        raise ParameterError(f"objectives.DM.length is {length}; allowed: {allowed}")
 
-    def make_rows(self):
-        "The points of the grid."
-        return [make_row(self, point.row(), point.name) for point in grid(self)[0]]
+
+@patch
+def make_rows(self: Taxonomy) -> list:
+    "The points of the grid."
+    return [make_row(self, point.row(), point.name) for point in grid(self)[0]]
 
 
 def grid(
     study: Taxonomy,  # its four lists
 ) -> tuple:  # list of `Point`, list of (`Point`, why it was left out)
-    "Every combination (of `slices`, those that it asks for) that makes sense, and the others with the reason."
+    "Every combination (or the main slices) that makes sense, and the others with the reason."
     lists = (study.n_syn, study.n_real, study.segments, study.interpolations)
     points = list(dict.fromkeys(Point(*values) for values in itertools.product(*lists)))
     if study.slices:
@@ -125,7 +130,7 @@ def grid(
     left_out = [(point, why) for point, why in reasons if why]
     return [point for point, why in reasons if why is None], left_out
 
-# %% ../nbs/21_taxonomy.ipynb #151216c9
+# %% ../nbs/21_taxonomy.ipynb #21tax020
 def step_memory(
     memory: Memory,  # what is learned
     objective,  # what it is learned for
@@ -152,11 +157,11 @@ def step_memory(
     ]
     return max(itertools.accumulate(size for _, size in sorted(events)), default=0)
 
-
+# %% ../nbs/21_taxonomy.ipynb #21tax024
 def taxonomy(
     study: Taxonomy,  # checked parameters
 ) -> tuple:  # Comparison, results: metrics, storage and timing for results.json
-    "All points for all seeds. Started again, or with a larger grid in the same folder, it goes on where it was."
+    "All points for all seeds; started again, or with a larger grid in the same folder, it goes on."
     needed = {}
 
     def measure(comparison, row, seed, made):
@@ -176,7 +181,7 @@ def taxonomy(
     metrics["left_out"] = {x.name: why for x, why in left_out}
     return comparison, result
 
-# %% ../nbs/21_taxonomy.ipynb #a31653f5
+# %% ../nbs/21_taxonomy.ipynb #21tax026
 def points_frame(
     results: dict,  # with metrics.points
 ) -> pd.DataFrame:  # the factors, seed, accuracy (%), bytes, seconds (a step), memory (MB)
@@ -208,7 +213,7 @@ def points_table(
         rows.append(line)
     return pd.DataFrame(rows)
 
-# %% ../nbs/21_taxonomy.ipynb #b85f3360
+# %% ../nbs/21_taxonomy.ipynb #21tax036
 def other_factors(factor):
     "All factors but one."
     return [other for other in FACTORS if other != factor]
@@ -227,7 +232,7 @@ def slopes(
     sums = rows.assign(xy=x * y, xx=x**2).groupby("seed")[["xy", "xx"]].sum()
     return (sums["xy"] / sums["xx"])[sums["xx"] > 0]
 
-
+# %% ../nbs/21_taxonomy.ipynb #21tax039
 def ratio(
     frame: pd.DataFrame,  # of `points_frame`
     factor: str,  # n_syn, n_real or segments
@@ -251,7 +256,7 @@ def gains(
         return pd.Series(dtype=float)
     return (wide[kind] - wide[than]).dropna().groupby("seed").mean()
 
-
+# %% ../nbs/21_taxonomy.ipynb #21tax042
 def interval(
     values: pd.Series,  # one for each seed
     level: float = 0.95,  # of confidence
@@ -263,7 +268,7 @@ def interval(
     reach = stats.t.ppf((1 + level) / 2, n - 1) * values.std() / n**0.5
     return mean, mean - reach, mean + reach
 
-# %% ../nbs/21_taxonomy.ipynb #df986fce
+# %% ../nbs/21_taxonomy.ipynb #21tax047
 MEANS = {
     1: "a gain",
     -1: "a loss",
@@ -313,7 +318,7 @@ def taxonomy_findings(
             )
     return [sentence for sentence in sentences if sentence]
 
-# %% ../nbs/21_taxonomy.ipynb #dd432e3f
+# %% ../nbs/21_taxonomy.ipynb #21tax050
 HOLDS = {
     True: "holds here",
     False: "does not hold here",
@@ -336,21 +341,19 @@ def more_frames(frame) -> str:
     text, sign = verdict(change)
     holds = {1: False, 0: "no change", -1: True, None: None}[sign]
     cost = frame.groupby("n_syn")["bytes"].mean()
-    return (
-        f'"More synthetic frames give marginal gains at greatly rising cost" {HOLDS[holds]}: from {low} to {high} stored '
-        f"frames, at {cost[high] / cost[low]:.1f} times the bytes, accuracy changes by {text}."
-    )
+    claim = f'"More synthetic frames give marginal gains at greatly rising cost" {HOLDS[holds]}'
+    times = f"{cost[high] / cost[low]:.1f} times the bytes"
+    return f"{claim}: from {low} to {high} stored frames, at {times}, accuracy changes by {text}."
 
-
+# %% ../nbs/21_taxonomy.ipynb #21tax051
 def more_segments(frame, change) -> str:
     "The paper's observation on segments."
     text, sign = verdict(change)
     cheaper = ratio(frame, "segments", "memory")
     holds = None if not sign else bool(sign < 0 and cheaper < 1)
-    return (
-        f'"Segmentation lowers cost but loses accuracy" {HOLDS[holds]}: with each doubling of S a step takes '
-        f"{cheaper:.2f} times the memory, and accuracy changes by {text}."
-    )
+    claim = f'"Segmentation lowers cost but loses accuracy" {HOLDS[holds]}'
+    memory = f"with each doubling of S a step takes {cheaper:.2f} times the memory"
+    return f"{claim}: {memory}, and accuracy changes by {text}."
 
 
 def other_interpolations(verdicts) -> str:
