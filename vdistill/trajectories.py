@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['Student', 'TrajectoryMatchingParameters', 'TrajectoryMatching', 'check_experts', 'find_experts']
 
-# %% ../nbs/13_trajectories.ipynb #63e5cd86
+# %% ../nbs/13_trajectories.ipynb #55bfbfb9
 import math
 from dataclasses import dataclass
 
 import torch
+from fastcore.basics import patch
 from torch import nn
 from torch.func import functional_call, grad
 from torch.utils.checkpoint import checkpoint
@@ -22,7 +23,7 @@ from .matching import Objective, ObjectiveError, ObjectiveParameters
 from .networks import make_network
 from .parameters import digest, param
 
-# %% ../nbs/13_trajectories.ipynb #b60d8095
+# %% ../nbs/13_trajectories.ipynb #118751fd
 class Student:
     "A network, its weights one flat vector, that takes steps of gradient descent on a memory's clips."
 
@@ -52,23 +53,29 @@ class Student:
         at = flat.detach() if self.truncated else flat
         return flat - step_size * grad(self.loss)(at, clips[chosen], targets[chosen])
 
-    def unroll(self, flat, step_size, memory, number):
-        "The weights after all steps; raises `ObjectiveError` when they are not finite."
-        flat = flat.clone().requires_grad_()  # `checkpoint` wants an input with a gradient
-        for i in range(self.steps):
-            arguments = (flat, step_size, memory, number * self.steps + i)
-            flat = checkpoint(self.step, *arguments, use_reentrant=True, preserve_rng_state=False)
-            if not flat.isfinite().all():
-                size = f"(step size {step_size.item():.3g})"
-                raise ObjectiveError(
-                    f"the student left all bounds in its step {i + 1} of {self.steps} {size}"
-                )
-        return flat
+# %% ../nbs/13_trajectories.ipynb #24a225aa
+@patch
+def unroll(
+    self: Student,
+    flat: torch.Tensor,  # weights before the first step (P,)
+    step_size: torch.Tensor,  # scalar
+    memory,  # whose clips it learns from
+    number: int,  # step of the distillation
+) -> torch.Tensor:  # (P,)
+    "The weights after all steps; raises `ObjectiveError` when they are not finite."
+    flat = flat.clone().requires_grad_()  # `checkpoint` wants an input with a gradient
+    for i in range(self.steps):
+        arguments = (flat, step_size, memory, number * self.steps + i)
+        flat = checkpoint(self.step, *arguments, use_reentrant=True, preserve_rng_state=False)
+        if not flat.isfinite().all():
+            at = f"step {i + 1} of {self.steps} (step size {step_size.item():.3g})"
+            raise ObjectiveError(f"the student left all bounds in its {at}")
+    return flat
 
-# %% ../nbs/13_trajectories.ipynb #58a45a5c
+# %% ../nbs/13_trajectories.ipynb #89d62949
 @dataclass
 class TrajectoryMatchingParameters(ObjectiveParameters):
-    "Trajectory matching: experts, student, step size (paper section 6)."
+    "Trajectory matching: experts, student, step size."
 
     steps: int = param(200, "steps; the paper: 10,000, full clips 8,000", low=1, high=10_000_000)
     syn_steps: int = param(10, "steps of the student; the paper: 10 at one video a class, 5 at five", low=1)
@@ -82,9 +89,9 @@ class TrajectoryMatchingParameters(ObjectiveParameters):
     expert_lr: float = param(0.01, "learning rate of the experts", low=0.0)
     expert_batch: int = param(256, "real clips a step of theirs", low=1)
 
-
+# %% ../nbs/13_trajectories.ipynb #cf5f3abd
 class TrajectoryMatching(Objective, kind="MTT"):
-    "MTT: a student trained on the synthetic clips ends where an expert did (Cazenavette et al., CVPR 2022; paper section 6)."
+    "MTT: a student trained on the synthetic clips ends where an expert did (Cazenavette et al., CVPR 2022)."
 
     Parameters = TrajectoryMatchingParameters
 
@@ -109,48 +116,12 @@ class TrajectoryMatching(Objective, kind="MTT"):
         first = torch.tensor(math.log(step_size), device=device)
         self.log_step = nn.Parameter(first, requires_grad=learn_step)
 
-    @classmethod
-    def start(cls, setting, parameters, seed):
-        "With the study's network and experts of it, which are trained where the cache has none."
-        p = parameters
-        return cls(
-            find_experts(setting, p), setting.network, max_start=p.max_start, expert_epochs=p.expert_epochs,
-            syn_steps=p.syn_steps, step_size=p.step_size, learn_step=p.lr_step > 0, batch=p.syn_batch,
-            truncated=p.truncated, seed=seed, device=setting.device,
-        )  # fmt: skip
-
     @property
     def step_size(self):
         "Of the student, a scalar tensor."
         return self.log_step.exp()
 
-    def learned(self, memory, parameters):
-        "The step size, unless it stays."
-        return [([self.log_step], parameters.lr_step)] if self.log_step.requires_grad else []
-
-    def notes(self):
-        "The step size."
-        return {"step_size": self.step_size.item()}
-
-    def loss(self, memory, step):
-        "Squared distance of student and expert, as a share of the way that the expert went."
-        g = generator(self.seed, "trajectory", step)
-        expert = self.experts[int(torch.randint(len(self.experts), (), generator=g))]
-        epoch = int(torch.randint(self.max_start, (), generator=g))
-        start = expert.state(epoch).to(self.device)
-        goal = expert.state(epoch + self.expert_epochs).to(self.device)
-        end = self.student.unroll(start, self.step_size, memory, step)
-        return (end - goal).square().sum() / (start - goal).square().sum()
-
-    def state(self):
-        "The step size."
-        return {"log_step": self.log_step.detach().clone()}
-
-    def restore(self, state):
-        "Go on with that step size."
-        self.log_step.data.copy_(state["log_step"])
-
-
+# %% ../nbs/13_trajectories.ipynb #09742c2a
 def check_experts(
     experts: list,  # trajectories
     epochs: int,  # that each must have
@@ -163,16 +134,70 @@ def check_experts(
         needed = f"at least max_start - 1 + expert_epochs = {epochs} epochs each"
         raise ValueError(f"experts must have {needed}, got {shortest}")
 
-# %% ../nbs/13_trajectories.ipynb #1b270bb4
+# %% ../nbs/13_trajectories.ipynb #7af9540c
+@patch
+def draw(self: TrajectoryMatching, step) -> tuple:  # expert's number, epoch
+    "Which expert the student of a step follows, and after which epoch it starts."
+    g = generator(self.seed, "trajectory", step)
+    expert = int(torch.randint(len(self.experts), (), generator=g))
+    return expert, int(torch.randint(self.max_start, (), generator=g))
+
+
+@patch
+def loss(self: TrajectoryMatching, memory, step) -> torch.Tensor:  # scalar
+    "Squared distance of student and expert, as a share of the way that the expert went."
+    number, epoch = self.draw(step)
+    expert = self.experts[number]
+    start = expert.state(epoch).to(self.device)
+    goal = expert.state(epoch + self.expert_epochs).to(self.device)
+    end = self.student.unroll(start, self.step_size, memory, step)
+    return (end - goal).square().sum() / (start - goal).square().sum()
+
+# %% ../nbs/13_trajectories.ipynb #2a509e0b
+@patch
+def learned(self: TrajectoryMatching, memory, parameters) -> list:  # of (parameters, learning rate)
+    "The step size, unless it stays."
+    return [([self.log_step], parameters.lr_step)] if self.log_step.requires_grad else []
+
+
+@patch
+def notes(self: TrajectoryMatching) -> dict:
+    "The step size."
+    return {"step_size": self.step_size.item()}
+
+
+@patch
+def state(self: TrajectoryMatching) -> dict:
+    "The step size."
+    return {"log_step": self.log_step.detach().clone()}
+
+
+@patch
+def restore(self: TrajectoryMatching, state):
+    "Go on with that step size."
+    self.log_step.data.copy_(state["log_step"])
+
+# %% ../nbs/13_trajectories.ipynb #14a498e6
 def find_experts(
     setting,  # real clips and network
     parameters: TrajectoryMatchingParameters,  # how many, how trained
 ) -> list:  # of `Expert`
     "The experts of these clips and this network: read from the cache, or trained."
-    p = parameters
-    key = digest(setting.train.digest(), setting.network_facts, p.expert_lr, p.expert_batch)
+    lr, batch = parameters.expert_lr, parameters.expert_batch
+    key = digest(setting.train.digest(), setting.network_facts, lr, batch)
+    training = {"real": setting.train, "build": setting.network, "lr": lr, "batch": batch, "seed": 0}
+    training |= setting.norm | {"device": setting.device, "title": "experts"}
+    epochs = parameters.max_start - 1 + parameters.expert_epochs
     return make_experts(
-        cache_root() / "experts" / f"{setting.name}-{key}", p.experts, p.max_start - 1 + p.expert_epochs,
-        title="experts", real=setting.train, build=setting.network, **setting.norm, seed=0, lr=p.expert_lr,
-        batch=p.expert_batch, device=setting.device,
-    )  # fmt: skip
+        cache_root() / "experts" / f"{setting.name}-{key}", parameters.experts, epochs, **training
+    )
+
+
+@patch(cls_method=True)
+def start(cls: TrajectoryMatching, setting, parameters, seed):  # → an objective
+    "With the study's network and experts of it, which are trained where the cache has none."
+    names = ("max_start", "expert_epochs", "syn_steps", "step_size", "truncated")
+    chosen = {name: getattr(parameters, name) for name in names}
+    chosen |= {"learn_step": parameters.lr_step > 0, "batch": parameters.syn_batch}
+    experts = find_experts(setting, parameters)
+    return cls(experts, setting.network, seed, **chosen, device=setting.device)
