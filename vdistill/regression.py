@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['kernel_ridge', 'label_margin', 'Pool', 'FeatureRegressionParameters', 'FeatureRegression']
 
-# %% ../nbs/14_regression.ipynb #5fef5d42
+# %% ../nbs/14_regression.ipynb #f7ffdac1
 from dataclasses import dataclass
 
 import torch
+from fastcore.basics import patch
 
 from .clips import Clips, generator, normalise
 from .evaluation import label_loss
@@ -17,21 +18,21 @@ from .memory import centred_one_hot
 from .networks import make_network
 from .parameters import param
 
-# %% ../nbs/14_regression.ipynb #86652975
+# %% ../nbs/14_regression.ipynb #a3e67301
 def kernel_ridge(
     support: torch.Tensor,  # embeddings of the synthetic clips (n, E)
     targets: torch.Tensor,  # their label vectors (n, K)
     queries: torch.Tensor,  # embeddings of other clips (m, E)
     ridge: float = 1e-6,  # of the mean diagonal of the kernel
 ) -> torch.Tensor:  # predictions (m, K), float64
-    "Kernel ridge regression with a linear kernel (FRePo, Zhou et al., NeurIPS 2022; paper section 6), in float64."
+    "Kernel ridge regression with a linear kernel (FRePo, Zhou et al., NeurIPS 2022), in float64."
     support, targets, queries = support.double(), targets.double(), queries.double()
     kernel = support @ support.T
     identity = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
     shift = ridge * kernel.trace() / len(kernel) * identity
     return queries @ support.T @ torch.linalg.solve(kernel + shift, targets)
 
-
+# %% ../nbs/14_regression.ipynb #08775402
 def label_margin(
     targets: torch.Tensor,  # label vectors (n, K)
 ) -> torch.Tensor:  # scalar, at least -1/K
@@ -39,7 +40,7 @@ def label_margin(
     first, second = targets.topk(2).values.unbind(1)
     return -(first - second).clamp(max=1 / targets.shape[1]).mean()
 
-# %% ../nbs/14_regression.ipynb #2cd4d3f2
+# %% ../nbs/14_regression.ipynb #6c97001a
 class Pool:
     "Networks at all stages of their training on the synthetic clips (FRePo)."
 
@@ -69,35 +70,41 @@ class Pool:
         "Which network a step uses."
         return int(torch.randint(len(self.networks), (), generator=generator(self.seed, "pool", step)))
 
-    def train(self, i, clips, targets):
-        "Network i takes one step, or is replaced."
-        self.ages[i] += 1
-        if self.ages[i] >= self.reset:
-            self.renew(i)
-            return
-        self.networks[i].requires_grad_(True)
-        self.solvers[i].zero_grad()
-        label_loss(self.networks[i](clips), targets).backward()
-        self.solvers[i].step()
+# %% ../nbs/14_regression.ipynb #803d34ec
+@patch
+def train(self: Pool, i, clips, targets):
+    "Network i takes one step, or is replaced."
+    self.ages[i] += 1
+    if self.ages[i] >= self.reset:
+        self.renew(i)
+        return
+    self.networks[i].requires_grad_(True)
+    self.solvers[i].zero_grad()
+    label_loss(self.networks[i](clips), targets).backward()
+    self.solvers[i].step()
 
-    def state(self):
-        "Everything that a resume needs."
-        networks = [n.state_dict() for n in self.networks]
-        solvers = [s.state_dict() for s in self.solvers]
-        return {"born": self.born, "ages": list(self.ages), "networks": networks, "solvers": solvers}
 
-    def restore(self, state):
-        "Go on from what `state` gave."
-        for network, weights in zip(self.networks, state["networks"]):
-            network.load_state_dict(weights)
-        for solver, moments in zip(self.solvers, state["solvers"]):
-            solver.load_state_dict(moments)
-        self.born, self.ages = state["born"], list(state["ages"])
+@patch
+def state(self: Pool) -> dict:
+    "Everything that a resume needs."
+    networks = [network.state_dict() for network in self.networks]
+    solvers = [solver.state_dict() for solver in self.solvers]
+    return {"born": self.born, "ages": list(self.ages), "networks": networks, "solvers": solvers}
 
-# %% ../nbs/14_regression.ipynb #9d64103e
+
+@patch
+def restore(self: Pool, state):
+    "Go on from what `state` gave."
+    for network, weights in zip(self.networks, state["networks"]):
+        network.load_state_dict(weights)
+    for solver, moments in zip(self.solvers, state["solvers"]):
+        solver.load_state_dict(moments)
+    self.born, self.ages = state["born"], list(state["ages"])
+
+# %% ../nbs/14_regression.ipynb #29f55616
 @dataclass
 class FeatureRegressionParameters(ObjectiveParameters):
-    "Feature regression: batches, pool, label vectors (paper section 6)."
+    "Feature regression: batches, pool, label vectors."
 
     steps: int = param(500, "steps; the paper: 10,000", low=1, high=10_000_000)
     schedule: str = param("cosine", "of the learning rates", choices=("constant", "cosine"))
@@ -107,9 +114,9 @@ class FeatureRegressionParameters(ObjectiveParameters):
     lr_pool: float = param(1e-4, "learning rate of the pool", low=0.0)
     lr_labels: float = param(1e-3, "learning rate of the label vectors", low=0.0)
 
-
+# %% ../nbs/14_regression.ipynb #3101257c
 class FeatureRegression(Objective, kind="FRePo"):
-    "FRePo: ridge regression on synthetic embeddings predicts real clips (Zhou et al., NeurIPS 2022; paper section 6)."
+    "FRePo: ridge regression on synthetic embeddings predicts real clips (Zhou et al., NeurIPS 2022)."
 
     Parameters = FeatureRegressionParameters
 
@@ -132,47 +139,6 @@ class FeatureRegression(Objective, kind="FRePo"):
         self.batch, self.ridge = batch, ridge
         self.pool = Pool(build, seed, pool, reset, lr_pool, device)
 
-    @classmethod
-    def start(cls, setting, parameters, seed):
-        "With the study's real clips and network."
-        p = parameters
-        return cls(
-            setting.train, setting.network, **setting.norm, seed=seed, batch=p.batch, pool=p.pool, reset=p.reset,
-            lr_pool=p.lr_pool, device=setting.device,
-        )  # fmt: skip
-
-    def prepare(self, memory):
-        "The memory gets label vectors that can be learned."
-        if memory.soft_labels is None:
-            memory.soften()
-
-    def learned(self, memory, parameters):
-        "The label vectors."
-        return [([memory.soft_labels], parameters.lr_labels)]
-
-    def targets(self, memory):
-        "Label vectors (n, K): the memory's, or one-hot − 1/K."
-        if memory.soft_labels is None:
-            return centred_one_hot(memory.labels, memory.n_classes)
-        return memory.soft_labels
-
-    def loss(self, memory, step):
-        "Half the squared error on a real batch, and the margin of the labels."
-        network = self.pool.networks[self.pool.pick(step)].requires_grad_(False)
-        g = generator(self.seed, "real clips", step)
-        items = torch.randperm(len(self.real), generator=g)[: self.batch]
-        with torch.no_grad():
-            queries = network.embed(normalise(self.real.draw(items, g).to(self.device), **self.norm))
-        wanted = centred_one_hot(self.real.labels[items].to(self.device), memory.n_classes)
-        support = network.embed(memory.clips(generator(self.seed, "combinations", step)).flatten(0, 1))
-        predicted = kernel_ridge(support, self.targets(memory), queries, self.ridge)
-        return (predicted - wanted).square().sum(1).mean() / 2 + label_margin(self.targets(memory))
-
-    def after(self, memory, step):
-        "The network that was used takes one step on the synthetic clips, or is replaced."
-        clips = memory.clips(generator(self.seed, "pool clips", step)).detach().flatten(0, 1)
-        self.pool.train(self.pool.pick(step), clips, self.targets(memory).detach())
-
     def state(self):
         "The pool."
         return self.pool.state()
@@ -180,3 +146,53 @@ class FeatureRegression(Objective, kind="FRePo"):
     def restore(self, state):
         "Go on with that pool."
         self.pool.restore(state)
+
+# %% ../nbs/14_regression.ipynb #5f6d9e91
+@patch
+def prepare(self: FeatureRegression, memory):
+    "The memory gets label vectors that can be learned."
+    if memory.soft_labels is None:
+        memory.soften()
+
+
+@patch
+def learned(self: FeatureRegression, memory, parameters) -> list:  # of (parameters, learning rate)
+    "The label vectors."
+    return [([memory.soft_labels], parameters.lr_labels)]
+
+
+@patch
+def targets(self: FeatureRegression, memory) -> torch.Tensor:  # (n, K)
+    "Label vectors: the memory's, or one-hot − 1/K."
+    if memory.soft_labels is None:
+        return centred_one_hot(memory.labels, memory.n_classes)
+    return memory.soft_labels
+
+# %% ../nbs/14_regression.ipynb #39066544
+@patch
+def loss(self: FeatureRegression, memory, step) -> torch.Tensor:  # scalar
+    "Half the squared error on a real batch, and the margin of the labels."
+    network = self.pool.networks[self.pool.pick(step)].requires_grad_(False)
+    g = generator(self.seed, "real clips", step)
+    items = torch.randperm(len(self.real), generator=g)[: self.batch]
+    with torch.no_grad():
+        queries = network.embed(normalise(self.real.draw(items, g).to(self.device), **self.norm))
+    wanted = centred_one_hot(self.real.labels[items].to(self.device), memory.n_classes)
+    support = network.embed(memory.clips(generator(self.seed, "combinations", step)).flatten(0, 1))
+    predicted = kernel_ridge(support, self.targets(memory), queries, self.ridge)
+    return (predicted - wanted).square().sum(1).mean() / 2 + label_margin(self.targets(memory))
+
+
+@patch
+def after(self: FeatureRegression, memory, step):
+    "The network that was used takes one step on the synthetic clips, or is replaced."
+    clips = memory.clips(generator(self.seed, "pool clips", step)).detach().flatten(0, 1)
+    self.pool.train(self.pool.pick(step), clips, self.targets(memory).detach())
+
+# %% ../nbs/14_regression.ipynb #ab6457d8
+@patch(cls_method=True)
+def start(cls: FeatureRegression, setting, parameters, seed):  # → an objective
+    "With the study's real clips and network."
+    names = ("batch", "pool", "reset", "lr_pool")
+    chosen = {name: getattr(parameters, name) for name in names}
+    return cls(setting.train, setting.network, **setting.norm, seed=seed, **chosen, device=setting.device)
