@@ -7,14 +7,14 @@ __all__ = ['TABLE', 'serve', 'Worker', 'cores', 'answers_in_order', 'FrameCache'
 
 # %% ../nbs/00a_cache.ipynb #75dfa2ec
 import collections, concurrent.futures, contextlib, csv, fcntl, json, os, queue, select, shutil, signal, subprocess, sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 import vdistill
-from .clips import examine, resize_crop, sampled_frames, write_json, _resized_shape
+from .clips import examine, frames_hash, resize_crop, sampled_frames, write_json, _resized_shape
 
 # %% ../nbs/00a_cache.ipynb #206df226
 def _stamp(path):
@@ -42,16 +42,23 @@ def _read_index(folder, frame_bytes):
     for line in _index_lines(folder):
         entry = _entry(line)
         if entry is None or entry.get("first", 0) + entry.get("frames", 0) > room: break
-        entries[entry["video"]] = {key: entry[key] for key in ("stamp", "first", "frames", "error") if key in entry}  # the rest stays on disk
+        entries[entry["video"]] = {key: entry[key] for key in ("stamp", "first", "frames", "error", "digest") if key in entry}  # the rest stays on disk
         good, end = good + len(line), max(end, entry.get("first", 0) + entry.get("frames", 0))
     return entries, good, end * frame_bytes
 
 # %% ../nbs/00a_cache.ipynb #8a589d62
 def _decode_into(path, into, size, resize, sampling, kept):
     "Read one video, write its kept frames at their final size to `into`, and return what `examine` says."
-    stamp, keep = _stamp(Path(path)), None if sampling == "all" else lambda n, rate: sampled_frames(n, rate, sampling, kept)
-    with open(into, "wb") as file: facts = examine(path, keep, lambda frames: file.write(resize_crop(frames, size, resize).numpy()))
-    return facts | {"stamp": stamp}
+    stamp, written = _stamp(Path(path)), frames_hash()
+    keep = None if sampling == "all" else lambda n, rate: sampled_frames(n, rate, sampling, kept)
+    with open(into, "wb") as file:
+        def write(frames):
+            "Frames go to the file and into the digest."
+            pixels = resize_crop(frames, size, resize).flatten().numpy()
+            file.write(pixels)
+            written.update(pixels)
+        facts = examine(path, keep, write)
+    return facts | {"stamp": stamp, "digest": written.hexdigest()}
 
 def serve():
     "What a worker process does: jobs in, facts out, a line each, until its input ends."
@@ -169,6 +176,7 @@ class FrameCache:
     where: dict  # video -> (first frame, number of frames)
     unreadable: dict  # video -> reason
     decoded: int  # videos read by this call
+    digests: dict = field(default_factory=dict)  # video -> digest of its cached frames, see `frames_hash`
 
     @property
     def nbytes(self): return self.frames.numel()
@@ -199,20 +207,64 @@ def cache_folder(
     thinned = "" if sampling == "all" else f"-{kept}{sampling}"
     return Path(parent)/f"frames2-{size}px{'-of-' if sides else ''}{'x'.join(str(int(s)) for s in sides)}{thinned}"
 
-def _complete(folder, videos, root, shape, workers, limit, progress):
-    "Bring the cache in `folder` to hold all of `videos`: its entries by video, and how many were read now."
-    entries, good, end = _read_index(folder, 3 * shape["size"] ** 2)
-    missing = [v for v in dict.fromkeys(videos) if v not in entries or entries[v]["stamp"] != _stamp(root/v)]
-    if not missing and (folder/"complete.json").exists(): return entries, 0
+# %% ../nbs/00a_cache.ipynb #95f323b6
+def _signed(folder, entry, frame_bytes):
+    "An entry of the index with the digest of its cached frames."
+    digest = frames_hash()
+    with open(folder/"frames.u8", "rb") as frames:
+        frames.seek(entry["first"] * frame_bytes)
+        for _ in range(entry["frames"]):
+            digest.update(frames.read(frame_bytes))
+    return entry | {"digest": digest.hexdigest()}
+
+def _rewrite_index(folder, change):
+    "Replace the index, each entry by what `change` makes of it, whole or not at all."
+    draft = folder/"index.jsonl.new"
+    with open(draft, "w") as file:
+        for entry in map(_entry, _index_lines(folder)):
+            file.write(json.dumps(change(entry)) + "\n")
+    draft.replace(folder/"index.jsonl")
+
+def _trim(folder, good, end):
+    "Cut off what no entry vouches for: `good` bytes of the index and `end` bytes of frames stay."
     (folder/"complete.json").unlink(missing_ok=True)
     for name, length in (("index.jsonl", good), ("frames.u8", end)):
         (folder/name).touch()
         os.truncate(folder/name, length)
+
+# %% ../nbs/00a_cache.ipynb #d9fc871e
+def _sign(folder, entries, frame_bytes):
+    "Give each entry that lacks it the digest of its frames, in the index and in `entries`."
+    def change(entry):
+        "The entry, signed where it is the valid one of its video."
+        video = entry["video"]
+        valid = "frames" in entry and entries[video].get("first") == entry["first"]
+        if not valid or "digest" in entry:
+            return entry
+        entry = _signed(folder, entry, frame_bytes)
+        entries[video]["digest"] = entry["digest"]
+        return entry
+    _rewrite_index(folder, change)
+
+def _complete(folder, videos, root, shape, workers, limit, progress):
+    "Bring the cache in `folder` to hold all of `videos`: its entries by video, and how many were read now."
+    frame_bytes = 3 * shape["size"] ** 2
+    entries, good, end = _read_index(folder, frame_bytes)
+    missing = [v for v in dict.fromkeys(videos) if v not in entries or entries[v]["stamp"] != _stamp(root/v)]
+    unsigned = any("frames" in entry and "digest" not in entry for entry in entries.values())
+    if not missing and not unsigned and (folder/"complete.json").exists():
+        return entries, 0
+    _trim(folder, good, end)
+    if unsigned:
+        _sign(folder, entries, frame_bytes)
     workers = min(workers or cores(), 1 + len(missing) // 64)  # a process takes seconds to start
-    with tqdm(total=len(missing), desc=f"decoding at {shape['size']} px", unit="video", disable=not (progress and missing)) as bar:
-        if missing: _append(folder, missing, root, shape, workers, limit, bar)
-    entries = _read_index(folder, 3 * shape["size"] ** 2)[0]
-    write_json(folder/"complete.json", shape | {"videos": len(entries), "unreadable": sum("error" in entry for entry in entries.values())})
+    shown = progress and missing
+    with tqdm(total=len(missing), desc=f"decoding at {shape['size']} px", unit="video", disable=not shown) as bar:
+        if missing:
+            _append(folder, missing, root, shape, workers, limit, bar)
+    entries = _read_index(folder, frame_bytes)[0]
+    unreadable = sum("error" in entry for entry in entries.values())
+    write_json(folder/"complete.json", shape | {"videos": len(entries), "unreadable": unreadable})
     return entries, len(missing)
 
 # %% ../nbs/00a_cache.ipynb #51088530
@@ -238,4 +290,5 @@ def frame_cache(
     asked = {video: entries[video] for video in videos}
     where = {video: (e["first"], e["frames"]) for video, e in asked.items() if "error" not in e}
     unreadable = {video: e["error"] for video, e in asked.items() if "error" in e}
-    return FrameCache(folder, frames, where, unreadable, decoded)
+    digests = {video: asked[video]["digest"] for video in where}
+    return FrameCache(folder, frames, where, unreadable, decoded, digests)

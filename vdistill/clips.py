@@ -6,7 +6,7 @@
 __all__ = ['DECODERS', 'SAMPLINGS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'derived_seed', 'generator', 'seeded', 'write_video',
            'VideoError', 'frame_files', 'Video', 'decode', 'count_frames', 'probe', 'examine', 'frame_indices',
            'sampled_frames', 'resize_crop', 'normalise', 'denormalise', 'write_json', 'Clips', 'clips_of',
-           'OneFrameClips', 'one_frame']
+           'OneFrameClips', 'one_frame', 'frames_hash']
 
 # %% ../nbs/00_clips.ipynb #a752154e
 import contextlib, hashlib, json, os, re, tempfile
@@ -437,11 +437,14 @@ class Clips:
     names: list = None  # N names of the videos
     n_frames: int = 16  # T
     stride: int = 4  # distance of two frames of a clip
+    digests: list = None  # N hex digests of the videos' frames; None: computed from the frames when asked
 
     def __post_init__(self):
         if self.names is None: self.names = [f"video {i}" for i in range(len(self.labels))]
         if not len(self.first) == len(self.lengths) == len(self.labels) == len(self.names):
             raise ValueError("first, lengths, labels and names must be equally long")
+        if self.digests is not None and len(self.digests) != len(self.labels):
+            raise ValueError(f"a digest for each video is needed: {len(self.digests)} of {len(self.labels)}")
         if self.n_frames < 1 or self.stride < 1:
             raise ValueError(f"n_frames and stride must be at least 1: {self.n_frames}, {self.stride}")
         unknown = self.labels[(self.labels < 0) | (self.labels >= len(self.classes))].tolist()
@@ -503,7 +506,9 @@ def subset(
     "The same frames, fewer videos."
     items = torch.as_tensor(items, dtype=torch.int64)
     names = [self.names[i] for i in items.tolist()]
-    return replace(self, first=self.first[items], lengths=self.lengths[items], labels=self.labels[items], names=names)
+    digests = None if self.digests is None else [self.digests[i] for i in items.tolist()]
+    first, lengths, labels = self.first[items], self.lengths[items], self.labels[items]
+    return replace(self, first=first, lengths=lengths, labels=labels, names=names, digests=digests)
 
 # %% ../nbs/00_clips.ipynb #7d858f09
 @patch
@@ -550,3 +555,29 @@ def one_frame(
 ) -> OneFrameClips:  # of the same videos
     "The same videos without their motion."
     return OneFrameClips(**{f.name: getattr(clips, f.name) for f in fields(clips)})
+
+# %% ../nbs/00_clips.ipynb #1405a1be
+def frames_hash(
+    *runs: torch.Tensor,  # uint8 (n, C, H, W): frames of one video, in order
+):  # a hash object: `update` takes more bytes, `hexdigest` gives 32 hex digits
+    "The hash of a video's frames, on which all caches agree."
+    made = hashlib.blake2b(digest_size=16)
+    for frames in runs:
+        made.update(frames.detach().cpu().contiguous().flatten().numpy())
+    return made
+
+@patch
+def video_digests(self: Clips) -> list:  # N texts
+    "The digest of each video's frames: as given, or computed."
+    if self.digests is not None:
+        return list(self.digests)
+    ranges = zip(self.first.tolist(), self.lengths.tolist())
+    return [frames_hash(self.frames[first:first+n]).hexdigest() for first, n in ranges]
+
+@patch
+def digest(self: Clips) -> str:  # 16 hex digits
+    "Over everything that decides what can be drawn; names of videos do not count."
+    shape = [str(self.frames.dtype), *self.frames.shape[1:]]
+    window = [type(self).__name__, self.split, self.n_frames, self.stride]
+    facts = [self.video_digests(), self.labels.tolist(), list(map(str, self.classes)), shape, window]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

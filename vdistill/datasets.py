@@ -302,9 +302,12 @@ def open_clips(
     found = _filled(listing, shape, cache, progress, max_unreadable)
     rows = [(v, l) for v, l, s in zip(listing.videos, listing.labels, listing.splits) if s == split and v in found.where]
     if not rows: raise DatasetError(f"{name}: no {split} clips; the classes are too small to hold some out")
-    where = torch.tensor([found.where[video] for video, _ in rows])
+    names = [video for video, _ in rows]
+    where = torch.tensor([found.where[video] for video in names])
     labels = torch.tensor([label for _, label in rows])
-    return Clips(found.frames, where[:, 0], where[:, 1], labels, listing.classes, split, [v for v, _ in rows], shape["frames"], shape["stride"])
+    digests = [found.digests[video] for video in names]
+    window = shape["frames"], shape["stride"]
+    return Clips(found.frames, where[:, 0], where[:, 1], labels, listing.classes, split, names, *window, digests)
 
 # %% ../nbs/01_datasets.ipynb #f6fe0ef2
 @dataclass
