@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['USER_ERRORS', 'STUDIES', 'CommandError', 'is_user_error', 'Commands', 'Yaml', 'parse_value', 'read_recipe',
            'notebook_defaults', 'find_notebook', 'resolve', 'check_data', 'differences', 'relative_to', 'execute',
-           'finished', 'show', 'main', 'run', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
+           'finished', 'current', 'show', 'main', 'run', 'run_study', 'datasets', 'prepare', 'experts', 'reports',
+           'export']
 
 # %% ../nbs/14_cli.ipynb #7dbe353b
 import ast, contextlib, json, re, shutil, sys
@@ -174,6 +175,23 @@ def finished(
     if changed: raise CommandError(f'{out} holds a finished run with other parameters ({"; ".join(changed)}); choose another --out, or --force')
     return results
 
+def current(
+    results: dict, # of a finished run
+    study: str, # its name
+    parameters: dict # of the run asked for, checked
+) -> bool: # False: the data are others now
+    "Whether results still are those of the data; says so where they are not, and where a report cannot tell."
+    from vdistill.distillation import changed_splits, data_identity, open_splits
+    if "data" not in results:
+        click.echo("this report does not tell its data (reports once did not): they may have changed since")
+        return True
+    module, name = STUDIES[study]
+    asked = getattr(import_module(f"vdistill.{module}"), name).from_dict(parameters)
+    changed = changed_splits(results["data"], data_identity(asked.dataset, open_splits(asked)))
+    if changed:
+        click.echo(f"the data changed since this report ({', '.join(changed)}): it is measured again")
+    return not changed
+
 def show(
     out: Path, # folder of the report
     results: dict # what was measured
@@ -206,9 +224,11 @@ def run(study, pairs, recipe, out, force):
     out = relative_to(out or named or root/'reports'/study/(Path(recipe).stem if recipe else 'default'), root)
     parameters = resolve(study, notebook, given | {'out': str(out)})
     check_data(parameters['dataset'])
-    if not force and (results := finished(relative_to(root/out, Path.cwd()), parameters, notebook_defaults(notebook))):
+    folder = relative_to(root/out, Path.cwd())
+    results = None if force else finished(folder, parameters, notebook_defaults(notebook))
+    if results and current(results, study, parameters):
         click.echo('this run is finished; --force runs it again')
-        return show(relative_to(root/out, Path.cwd()), results)
+        return show(folder, results)
     run_study(notebook, root, out, given, force)
 
 # %% ../nbs/14_cli.ipynb #add1d434

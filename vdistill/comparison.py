@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HERDING', 'K_CENTER', 'ROWS', 'SELECTION', 'OTHERS', 'PUBLISHED', 'TOP5', 'Evaluation', 'choose', 'row_deciding',
-           'same_row', 'take_over', 'other_sizes', 'measure', 'measure_equal_bytes', 'evaluation', 'row_scores',
-           'scores_table', 'row_findings', 'reported', 'published_table']
+           'same_data', 'same_row', 'take_over', 'other_sizes', 'measure', 'measure_equal_bytes', 'evaluation',
+           'row_scores', 'scores_table', 'row_findings', 'reported', 'published_table']
 
 # %% ../nbs/13_comparison.ipynb #3f4a07a7
 import dataclasses
@@ -15,13 +15,13 @@ import pandas as pd
 import torch
 from . import __version__
 from .coresets import coreset_memory, embed_clips, select
-from .distillation import ParameterError, Setting, field_default, once, param
-from .dynamic_finetuning import FULL, JUDGING, METHODS, MOVING, RANDOM, SHARED, STILLS, WHOLE, DynamicFinetuning, compare_one, deciding, difference, gap, signed, whole_training
+from .distillation import ParameterError, Setting, changed_splits, field_default, once, param
+from .dynamic_finetuning import FULL, JUDGING, METHODS, MOVING, NAMED, RANDOM, SHARED, STILLS, WHOLE, DynamicFinetuning, compare_one, deciding, difference, gap, signed, whole_training
 from .evaluation import percent, real_batches, train
 from .measuring import Comparison, fewer_frames, frames_within, random_clips, store
 from .memory import FrameMemory
 from .networks import NETWORKS, make_network
-from .reports import ReportError, read_results
+from .reports import ReportError, jsonable, read_results
 
 # %% ../nbs/13_comparison.ipynb #70f935b4
 HERDING, K_CENTER = 'herding', 'k-center'
@@ -75,6 +75,22 @@ def row_deciding(
     return [*SHARED, *JUDGING, 'vpc', 'selection', 'epochs_real', 'lr_real', 'batch_real']
 
 # %% ../nbs/13_comparison.ipynb #e1310a54
+def same_data(
+    p: Evaluation, # what is asked for
+    results: dict, # of a finished report
+    setting: Setting = None # of the data now; None: only names are compared
+) -> bool:
+    "Whether a report was measured on the same clips: by digest, or, where it tells none, as far as it tells."
+    if setting and "data" in results:
+        groups = results["metrics"].get("groups") == jsonable(setting.groups)
+        return groups and not changed_splits(results["data"], setting.data)
+    usual = {f.name: field_default(f) for f in dataclasses.fields(p)}
+    named = all(results["parameters"].get(n, usual[n]) == getattr(p, n) for n in NAMED)
+    if not setting or not named:
+        return named
+    size = results["storage"]["real_set"] == setting.train.nbytes
+    return size and results["metrics"]["classes"] == setting.classes
+
 def same_row(
     p: Evaluation, # what is asked for
     results: dict, # of a finished report
@@ -83,26 +99,32 @@ def same_row(
 ) -> bool:
     "Whether a report's row is the one that would be measured."
     usual = {f.name: field_default(f) for f in dataclasses.fields(p)}
-    same = all(results['parameters'].get(n, usual[n]) == getattr(p, n) for n in row_deciding(p, method))
-    clips = setting is None or (results['metrics']['classes'] == setting.classes and results['storage']['real_set'] == setting.train.nbytes)
-    return same and clips and results['seeds'] == p.seeds and results['environment']['vdistill'] == __version__ and method in results['metrics']['methods']
+    same = all(results["parameters"].get(n, usual[n]) == getattr(p, n) for n in row_deciding(p, method))
+    made = results["seeds"] == p.seeds and results["environment"]["vdistill"] == __version__
+    return same and made and method in results["metrics"]["methods"] and same_data(p, results, setting)
 
 def take_over(
     p: Evaluation, # what is asked for
     setting: Setting # for its clips
 ) -> dict: # method → (folder of the report, its results)
     "Rows that need not be measured; raises `ParameterError` for a folder without finished results."
-    try: reports = [(folder, read_results(folder)) for folder in p.reuse]
-    except ReportError as e: raise ParameterError(f'reuse: {e}') from e
-    return {m: found for m in p.methods for found in reports if same_row(p, found[1], m, setting)}
+    try:
+        reports = [(folder, read_results(folder)) for folder in p.reuse]
+    except ReportError as e:
+        raise ParameterError(f"reuse: {e}") from e
+    taken = {m: report for m in p.methods for report in reports if same_row(p, report[1], m, setting)}
+    for folder in dict.fromkeys(folder for folder, results in taken.values() if "data" not in results):
+        print(f"{folder} does not tell its data (reports once did not): taken over by name, classes and size")
+    return taken
 
 def other_sizes(
-    p: Evaluation # what is asked for
+    p: Evaluation, # what is asked for
+    setting: Setting = None # for its clips; None: only their names are compared
 ) -> list: # results of reports on the same clips with the same judges, at other vpc
     "What is drawn beside this study's own rows."
-    shared, found = (*SHARED, *JUDGING), [read_results(folder) for folder in p.reuse]
-    same = lambda r: all(r['parameters'].get(n) == getattr(p, n) for n in shared if n not in ('epochs', 'batch_network'))
-    return [r for r in found if same(r) and r['parameters'].get('vpc') != p.vpc]
+    names = [n for n in (*SHARED, *JUDGING) if n not in ("epochs", "batch_network")]
+    alike = lambda r: all(r["parameters"].get(n) == getattr(p, n) for n in names) and same_data(p, r, setting)
+    return [r for r in map(read_results, p.reuse) if alike(r) and r["parameters"].get("vpc") != p.vpc]
 
 # %% ../nbs/13_comparison.ipynb #66af9dca
 def measure(

@@ -6,7 +6,7 @@
 __all__ = ['NUMBER', 'EXPLODED', 'DEVICES', 'SPLITS', 'ParameterError', 'param', 'read_text', 'read_items', 'check_value',
            'Parameters', 'field_default', 'digest', 'once', 'read_log', 'write_log', 'DistillationError',
            'save_checkpoint', 'load_checkpoint', 'cloned', 'peak_memory', 'Distilled', 'distill', 'what_is_wrong',
-           'cosine', 'Run', 'StudyParameters', 'Setting']
+           'cosine', 'Run', 'StudyParameters', 'open_splits', 'data_identity', 'changed_splits', 'Setting']
 
 # %% ../nbs/08_distillation.ipynb #e7b901c4
 import dataclasses, difflib, hashlib, json, math, os, re, resource, sys, time
@@ -335,16 +335,39 @@ class StudyParameters(Parameters):
         if self.device == 'cuda' and not torch.cuda.is_available(): raise ParameterError("device is 'cuda', but there is no GPU; allowed here: auto, cpu")
 
 # %% ../nbs/08_distillation.ipynb #d5280ca2
+def open_splits(
+    p: StudyParameters # checked parameters
+) -> dict: # split → `Clips`
+    "The three splits of a study's data."
+    given = dict(fold=p.fold, training=p.training, max_unreadable=p.max_unreadable)
+    return {s: open_clips(p.dataset, s, p.frames, p.stride, p.size, **given) for s in SPLITS}
+
+def data_identity(
+    name: str, # of the data set
+    splits: dict # split → `Clips`
+) -> dict: # name, and of each split a digest of everything that can be drawn from it
+    "What data are, whatever they are called: two runs have the same data only if these digests are equal."
+    return dict(name=name, **{s: clips.digest() for s, clips in splits.items()})
+
+def changed_splits(
+    old: dict, # of `data_identity`, of an earlier run
+    new: dict # likewise, now
+) -> list: # names of splits; empty: the same data
+    "In which splits data are no longer the same."
+    return [s for s in SPLITS if old.get(s) != new[s]]
+
 class Setting:
     "What a study works with: the three splits, the network, the judge. Made from `StudyParameters`."
     norm = dict(mean=IMAGENET_MEAN, std=IMAGENET_STD)
     def __init__(self,
                  p: StudyParameters): # checked parameters
         self.p, self.device = p, p.device if p.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-        opened = {s: open_clips(p.dataset, s, p.frames, p.stride, p.size, fold=p.fold, training=p.training, max_unreadable=p.max_unreadable) for s in SPLITS}
-        self.train, self.val, self.test = opened.values()
+        self.train, self.val, self.test = open_splits(p).values()
         self.classes, self.groups, self.work = self.train.classes, groups(p.dataset), Path(p.out)/'work'
         self.training = Training(epochs=p.epochs, lr=p.lr_network, batch=p.batch_network, protocol=p.protocol)
+
+    @property
+    def data(self): return data_identity(self.p.dataset, {s: getattr(self, s) for s in SPLITS})   # see there
 
     def network(self, name='MiniC3D'): return build_network(name, len(self.classes), tuple(self.p.widths), self.p.norm, self.p.size)
 
@@ -361,6 +384,7 @@ class Setting:
         return judge(data, self.test, lambda: self.network(network), training or self.training, seed, self.p.networks, **self.norm, device=self.device, title=title)
 
     def place(self, part, seed, *decides): # → folder for one part of the work
-        "A folder whose name tells part and seed, and a digest of the version, the clips and all values that decide its content."
-        p, clips = self.p, [[c.names, c.lengths.tolist()] for c in (self.train, self.val, self.test)]
-        return self.work/f'{part}-seed{seed}-{digest(__version__, p.dataset, p.fold, p.training, p.frames, p.stride, p.size, p.widths, p.norm, clips, *decides)}'
+        "A folder named after part and seed, and a digest of version, data and all values that decide its content."
+        clips = [self.data[s] for s in SPLITS]
+        key = digest(__version__, clips, self.p.widths, self.p.norm, *decides)
+        return self.work/f"{part}-seed{seed}-{key}"

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from fastcore.basics import patch
 from . import __version__
-from .clips import Clips, generator, normalise
+from .clips import generator, normalise
 from .distillation import Distilled, ParameterError, Setting, StudyParameters, once, peak_memory
 from .evaluation import Training, summarise
 from .matching import draw_classes
@@ -71,7 +71,7 @@ class Comparison:
 
     def judge(self, method, seed, data, training, network): # → scores of each network
         "Judge one set by one kind of network, or find how it was judged."
-        made_of = content(data) if isinstance(data, Memory) else 'the training clips' + ('' if type(data) is Clips else f' as {type(data).__name__}')
+        made_of = content(data) if isinstance(data, Memory) else data.digest()
         kept = self.setting.place('judged', seed, made_of, self.setting.p.networks, asdict(training), network)/'scores.json'
         return once(kept, lambda: self.setting.judge(data, seed, f'{network} judges {method}, seed {seed}', training, network))
 
@@ -91,13 +91,14 @@ class Comparison:
         self.chosen.append(dict(method=method, seed=seed, best_step=done.best_step, best_score=done.best_score))
         self.log += [dict(method=method, seed=seed, **line) for line in done.log]
 
-    def results(self) -> dict: # metrics, storage and timing for results.json
+    def results(self) -> dict: # metrics, storage, data and timing for results.json
         "What was found, summarised over seeds and networks."
         s = self.setting
         table = lambda runs: {m: summarise(r, self.stored[m], s.classes, s.groups) for m, r in runs.items()}
         also = dict(also={view: table(runs) for view, runs in self.also.items()}) if self.also else {}
         return dict(metrics=dict(methods=table(self.runs), classes=s.classes, groups=s.groups, selection=self.chosen, **also),
                     storage=dict(format=s.p.storage, stored=self.stored, real_set=s.train.nbytes, real_set_format='uint8, one clip a video'),
+                    data=s.data,
                     timing=dict(seconds_per_step={m: sum(x) / len(x) for m, x in self.pace.items()}, peak_memory_bytes=self.peak))
 
 # %% ../nbs/08a_measuring.ipynb #7c0aba33

@@ -98,11 +98,14 @@ def write_results(
     storage: dict, # bytes stored, bytes of the real set
     timing: dict, # seconds per step, peak memory
     seeds: list, # of the distillations
-    device: str = None # the device used, for the environment
+    device: str = None, # the device used, for the environment
+    data: dict = None # name and digests of the data, as a setting tells them; None: not told
 ) -> Path: # of results.json
     "Write results.json atomically; the last thing that a study does."
-    results = jsonable(dict(status='complete', study=study, date=datetime.now(timezone.utc).isoformat(timespec='seconds'), seeds=seeds,
-                            parameters=parameters, metrics=metrics, storage=storage, timing=timing, environment=environment(device)))
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    told = dict(data=data) if data else {}
+    results = jsonable(dict(status="complete", study=study, date=now, seeds=seeds, parameters=parameters, **told,
+                            metrics=metrics, storage=storage, timing=timing, environment=environment(device)))
     path = Path(folder)/'results.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name('results.json.part')
