@@ -384,7 +384,7 @@ class Setting:
         return judge(data, self.test, lambda: self.network(network), training or self.training, seed, self.p.networks, **self.norm, device=self.device, title=title)
 
     def place(self, part, seed, *decides): # → folder for one part of the work
-        "A folder named after part and seed, and a digest of version, data and all values that decide its content."
+        "A folder named after part and seed, and a digest of version, data and whatever decides its content."
         clips = [self.data[s] for s in SPLITS]
         key = digest(__version__, clips, self.p.widths, self.p.norm, *decides)
         return self.work/f"{part}-seed{seed}-{key}"
