@@ -75,7 +75,7 @@ def is_junk(
 def names_junk(
     path: str,  # as a list gives it
 ) -> bool:
-    "Whether a list names a file that belongs to a system; hidden folders above a video are its writer's will."
+    "Whether a list names a file of a system; hidden folders above a video are its writer's will."
     parts = re.split(r"[/\\]", path)
     return any(part.startswith("._") or part.lower() in JUNK for part in parts)
 
@@ -95,7 +95,7 @@ def has_video_ending(
 def is_frames(
     folder: str | Path,
 ) -> bool:
-    "Whether a folder is a video: it holds pictures, no video, and no other folder beside pictures without numbers."
+    "Whether it is a video: it holds pictures, no video, and no folder beside pictures without numbers."
     try:
         pictures = frame_files(folder)
     except VideoError:
@@ -258,7 +258,7 @@ def videos_in(
 @patch
 def by_stem(
     self: Tree,
-    lists: tuple = (".csv", ".json", ".txt", ".md"),  # endings of annotation, counted beside videos alone, and not in the root
+    lists: tuple = (".csv", ".json", ".txt", ".md"),  # of annotation: counted beside videos below the root
 ) -> dict:  # name without the ending → path, relative to the root
     "Every video below the root, by its name without the ending; links are followed."
     found, visited, waiting = {}, set(), [self.root]
@@ -299,7 +299,8 @@ def relative(
     if os.path.isabs(path):
         real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
         pairs = ((Path(place), base) for place in (path, real) for base in self.bases)
-        return next((place.relative_to(base).as_posix() for place, base in pairs if place.is_relative_to(base)), path)
+        inside = (place.relative_to(base).as_posix() for place, base in pairs if place.is_relative_to(base))
+        return next(inside, path)
     straight = posixpath.normpath(path)
     same = ".." not in path or os.path.realpath(self.root/straight) == os.path.realpath(self.root/path)
     return straight if same else path
@@ -339,6 +340,17 @@ def _frames(self: Tree, folder, name, where=""):
     "The folder of frames of a video; None where there is none."
     found = self._child(folder, Path(name).stem, where)
     return found if found and os.path.isdir(self.root/folder/found) else None
+
+# %% ../nbs/00aa_folders.ipynb #2ce331c1
+@patch
+def note_unlisted(
+    self: Tree,
+    there: list,  # videos on disk
+    listed: list,  # videos that lists name
+) -> None:
+    "Note the videos on disk that no list names."
+    for video in sorted(set(there) - set(listed)):
+        self.note("videos that no list names, left out", video)
 
 # %% ../nbs/00aa_folders.ipynb #dd052a21
 def note_lines(

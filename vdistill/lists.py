@@ -36,7 +36,7 @@ def read_text(
         except UnicodeDecodeError:
             continue
         if "\0" not in text:
-            return text
+            return text.lstrip("\ufeff")  # some programs write the mark twice
     raise DatasetError(f"{_shown(Path(file))} is no text that can be read; save it as UTF-8")
 
 def read_lines(
@@ -53,11 +53,12 @@ def read_json(
 ):  # of that kind
     "The content of a JSON file."
     try:
-        content = json.loads(read_text(file).removeprefix("\ufeff"))
+        content = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise DatasetError(f"{_shown(Path(file))}: row {error.lineno}: no JSON ({error.msg})") from None
     if not isinstance(content, kind):
-        raise DatasetError(f"{_shown(Path(file))}: holds a {type(content).__name__}, needed is a {kind.__name__}")
+        raise DatasetError(f"{_shown(Path(file))}: holds a {type(content).__name__}, "
+                           f"needed is a {kind.__name__}")
     return content
 
 # %% ../nbs/00ab_lists.ipynb #cadb4405
@@ -82,15 +83,20 @@ def _split_rows(text, separator):
         start = reader.line_num + 1
     return rows
 
+def _n_known(headings, wanted):
+    "How many headings are wanted."
+    names = {name for column in wanted for name in (column, *COLUMNS.get(column, ()))}
+    return sum(_called(heading) in names for heading in headings)
+
 def _columns(headings, wanted, where):
-    "Wanted column → its number, by name, else by the only synonym that is there."
+    "Wanted column → its number, by name, else by the only synonym that is there; `where`: file and row."
     called, found = [_called(heading) for heading in headings], {}
     for column in wanted:
         fits = [k for k, name in enumerate(called) if name == column]
         fits = fits or [k for k, name in enumerate(called) if name in COLUMNS.get(column, ())]
         if len(fits) > 1:
             both = f"{headings[fits[0]]!r} and {headings[fits[1]]!r}"
-            raise DatasetError(f"{where}: row 1: {both} may both be the column {column!r}; rename one of them")
+            raise DatasetError(f"{where}: {both} may both be the column {column!r}; rename one of them")
         if fits:
             found[column] = fits[0]
     return found
@@ -101,8 +107,8 @@ def read_table(
     file: str | Path,  # a csv file
     needed: tuple,  # columns with a value in every row
     optional: tuple = (),  # columns that may be missing
-) -> list:  # of dict: column → value, 'row' → number; a column that is missing, or empty everywhere, is not in it
-    "The rows of a table, whatever separates its columns."
+) -> list:  # of dict: column → value, and 'row' → number
+    "The rows of a table, whatever separates its columns; a column without any value is none."
     where, text = f"{name}: {_shown(Path(file))}", read_text(file)
     told = re.match(r"\s*sep=(.)\s*[\r\n]", text)  # a line that some spreadsheets write
     wanted = (*needed, *optional)
@@ -110,32 +116,29 @@ def read_table(
         tables = [_split_rows(text, separator) for separator in (told[1] if told else ",;\t|")]
     except csv.Error as error:
         raise DatasetError(f"{where}: no table ({error})") from None
-    tables = [table[1:] if told else table for table in tables if table[bool(told):]]
-    known = [sum(_called(heading) in (column, *COLUMNS.get(column, ())) for column in wanted for heading in table[0][1])
-             for table in tables]
-    row, headings = (1, []) if not tables else tables[known.index(max(known))][0]
-    columns = _columns(headings, wanted, where)
-    rows = tables[known.index(max(known))][1:] if tables else []
+    tables = [table[1:] if told else table for table in tables if table[bool(told):]] or [[(1, [])]]
+    (row, headings), *rows = max(tables, key=lambda table: _n_known(table[0][1], wanted))
+    columns = _columns(headings, wanted, f"{where}: row {row}")
     lacking = next((column for column in needed if column not in columns or not rows), None)
     if lacking:
-        raise DatasetError(f"{where} needs a column {lacking!r} with a value in every row; "
-                           f"row {row} has {', '.join(map(repr, headings)) or 'nothing'}, and {len(rows)} rows follow")
+        there = f"row {row} has {', '.join(map(repr, headings)) or 'nothing'}, and {len(rows)} rows follow"
+        raise DatasetError(f"{where} needs a column {lacking!r} with a value in every row; {there}")
     return _checked(where, headings, columns, rows, needed)
 
 def _checked(where, headings, columns, rows, needed):
     "Rows as dicts; one that is too long, or lacks a value, is an error."
-    used = {column for column, k in columns.items() if any(values[k:k+1] not in ([], [""]) for _, values in rows)}
+    used = {column for column, k in columns.items() if any(any(values[k:k+1]) for _, values in rows)}
     table = []
     for row, values in rows:
         if any(values[len(headings):]):
-            raise DatasetError(f"{where}: row {row} has {len(values)} values for {len(headings)} columns "
-                               f"({', '.join(map(repr, values))}); a value that holds a separator needs quotes")
+            found = f"{len(values)} values for {len(headings)} columns ({', '.join(map(repr, values))})"
+            raise DatasetError(f"{where}: row {row} has {found}; a value that holds a separator needs quotes")
         values = values + [""] * (len(headings) - len(values))
         content = {column: values[k] for column, k in columns.items() if column in used or column in needed}
         broken = next((column for column, value in content.items() if re.search(r"[\r\n]", value)), None)
         if broken:
-            raise DatasetError(f"{where}: row {row}: a line break in {broken!r}, perhaps a quote that is not closed: "
-                               f"{content[broken][:60]!r}")
+            found = f"a line break in {broken!r}, perhaps an open quote: {content[broken][:60]!r}"
+            raise DatasetError(f"{where}: row {row}: {found}")
         empty = next((column for column in needed if not content[column]), None)
         if empty:
             raise DatasetError(f"{where} needs a column {empty!r} with a value in every row; "
@@ -155,7 +158,10 @@ def known_splits(
     words = {name: plain(name).strip().lower() for name in names}
     meant = {name: SPLIT_WORDS.get(word) for name, word in words.items()}
     evaluation = "val" if "test" in meant.values() else "test"
-    return {name: evaluation if words[name] in ("eval", "evaluation") else split for name, split in meant.items()}
+    for name, word in words.items():
+        if word in ("eval", "evaluation"):
+            meant[name] = evaluation
+    return meant
 
 # %% ../nbs/00ab_lists.ipynb #81d4aea0
 def one_spelling(
