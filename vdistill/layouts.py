@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .clips import frame_files
+from .pictures import frame_files
 
 # %% ../nbs/00b_layouts.ipynb #8a54b8e1
 class DatasetError(Exception):
