@@ -116,14 +116,13 @@ class _PyAV(_InOrder):
         rgb = self.converter.reformat(frame, *self.size, format="rgb24", threads=1)
         return as_shown(rgb.to_ndarray(), self.look.matrix)
 
-# %% ../nbs/00e_videos.ipynb #554f2bf3
+# %% ../nbs/00e_videos.ipynb #151a8d14
 class _Decord(_InOrder):
     "Reads a video file with decord."
     def __init__(self, path, look):
         if decord is None:
             raise RuntimeError("decord is not installed (it has no wheel for this machine); PyAV reads the same frames")
         super().__init__(path, look)
-        self.open()
 
     @staticmethod
     def knows(look):
@@ -131,13 +130,9 @@ class _Decord(_InOrder):
         straight = look.matrix == (1, 0, 0, 1) and look.container not in ("mpegts", "gif")
         return straight and look.plain and look.timed and not look.hidden
 
-    def open(self):
-        "A reader that stands at the first frame."
-        return decord.VideoReader(os.path.abspath(self.path), num_threads=1)
-
     def frames_in_order(self):
         "All frames, as RGB."
-        reader = self.open()
+        reader = decord.VideoReader(os.path.abspath(self.path), num_threads=1)
         with contextlib.suppress(StopIteration):
             while True:
                 yield reader.next().asnumpy()
