@@ -161,6 +161,9 @@ def _filled(listing, shape, cache, progress, max_unreadable=0.1, workers=None, l
     parent = _cache_parent(listing, cache)
     found = frame_cache(listing.videos, listing.root, parent, shape["size"], shape["resize"], workers, progress, shape["sampling"],
                         None if shape["sampling"] == "all" else shape["frames"], limit)
+    if found.remade and progress:
+        why = ", ".join(f"{n} as {reason}" for reason, n in found.remade.items())
+        print(f"{listing.name}: {sum(found.remade.values())} videos of an older cache were read again: {why}")
     if found.decoded or not (parent/"videos.csv").exists(): _write_table(parent/"videos.csv", listing, found)
     _refuse_many(listing, found.unreadable, max_unreadable, f"; all of them: {_shown(parent/'videos.csv')}")
     readable = {(label, split) for video, label, split in zip(listing.videos, listing.labels, listing.splits) if video in found.where}

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from tqdm import tqdm
 
-from .clips import generator, write_video
+from .clips import generator
+from .videos import write_video
 from .layouts import DatasetError
 
 # %% ../nbs/00c_digits.ipynb #77d7e763
