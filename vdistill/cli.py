@@ -509,6 +509,6 @@ def reports(root):
 @click.option("--fps", type=click.IntRange(min=1), default=8, show_default=True, help="Frames a second.")
 def export(file, to, out, scale, fps):
     "Show the distilled set FILE as a picture or video."
-    from vdistill.pictures import export
+    from vdistill.sheets import export
 
     click.echo(export(file, to, out, scale, fps))

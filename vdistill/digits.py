@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from tqdm import tqdm
 
-from .clips import generator, write_video
-from .layouts import DatasetError
+from .clips import generator
+from .folders import DatasetError
+from .videos import write_video
 
 # %% ../nbs/00c_digits.ipynb #77d7e763
 APPEARANCE = {

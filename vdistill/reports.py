@@ -1,4 +1,0 @@
-from .results import *
-from .figures import *
-from .pictures import *
-from .pages import *
