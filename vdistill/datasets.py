@@ -22,8 +22,16 @@ from .digits import APPEARANCE, MOTION, Digits, generate_digits
 from .downloads import fetch, unpack
 from .folders import DatasetError, _shown, cache_root, data_root, note_lines, printable, project_root
 from .known import KNOWN, dataset_names, defaults
-from .layouts import (
-    MINIUCF, TRAINING, list_csv, list_folder, list_hmdb, list_kinetics, list_ssv2, list_ucf101)
+from vdistill.layouts import (
+    MINIUCF,
+    TRAINING,
+    list_csv,
+    list_folder,
+    list_hmdb,
+    list_kinetics,
+    list_ssv2,
+    list_ucf101,
+)
 from .listings import Listing, leaks
 
 # %% ../nbs/01_datasets.ipynb #bc790174
@@ -38,28 +46,40 @@ def _unknown(name):
     "The error for a name that is neither known nor a folder or csv file."
     near = difflib.get_close_matches(name.lower(), KNOWN, 1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return DatasetError(f"unknown data set {name!r}{hint} Allowed: {', '.join(dataset_names())}, "
-                        "or the path of a folder with one folder a class, or of a csv file")
+    return DatasetError(
+        f"unknown data set {name!r}{hint} Allowed: {', '.join(dataset_names())}, "
+        "or the path of a folder with one folder a class, or of a csv file"
+    )
+
 
 def _find(name, root):
     "Where a data set lies on disk: a folder, or a csv file."
     if name in KNOWN:
-        known, folder = KNOWN[name], data_root(root)/KNOWN[name].folder
+        known, folder = KNOWN[name], data_root(root) / KNOWN[name].folder
         if not folder.is_dir():
-            raise DatasetError(f"{name}: no folder {_shown(folder)} (data is looked for in VDISTILL_DATA). "
-                               f"It needs {known.needs}; the official page is {known.page}")
+            raise DatasetError(
+                f"{name}: no folder {_shown(folder)} (data is looked for in VDISTILL_DATA). "
+                f"It needs {known.needs}; the official page is {known.page}"
+            )
         return folder
     if not name:
         raise _unknown(name)
-    places = [Path(name).expanduser(), project_root()/name, data_root(root)/name]
+    places = [Path(name).expanduser(), project_root() / name, data_root(root) / name]
     for place in places:
         if place.is_dir() or place.is_file() and place.suffix.lower() in (".csv", ".tsv"):
             return place.resolve()
     raise _unknown(name)
 
 # %% ../nbs/01_datasets.ipynb #a5192d0d
-NAMED_LAYOUTS = {"ucf101": "ucf", "miniucf": "ucf", "hmdb51": "hmdb", "jhmdb21": "hmdb", "kinetics400": "kinetics",
-                 "ssv2": "ssv2"}
+NAMED_LAYOUTS = {
+    "ucf101": "ucf",
+    "miniucf": "ucf",
+    "hmdb51": "hmdb",
+    "jhmdb21": "hmdb",
+    "kinetics400": "kinetics",
+    "ssv2": "ssv2",
+}
+
 
 def _layout(name, place):
     "Which layout a data set has: 'csv', 'ucf', 'kinetics', 'ssv2', 'hmdb' or 'folder'."
@@ -67,16 +87,17 @@ def _layout(name, place):
         return NAMED_LAYOUTS[name]
     if place.is_file():
         return "csv"
-    if (place/"ucfTrainTestlist").is_dir():
+    if (place / "ucfTrainTestlist").is_dir():
         return "ucf"
-    if any((place/top/"something-something-v2-labels.json").is_file() for top in ("", "labels")):
+    if any((place / top / "something-something-v2-labels.json").is_file() for top in ("", "labels")):
         return "ssv2"
-    if any((place/top/"train.csv").is_file() for top in ("", "annotations")):
+    if any((place / top / "train.csv").is_file() for top in ("", "annotations")):
         return "kinetics"
     videos, splits = ("videos", "hmdb51_org"), ("splits", "testTrainMulti_7030_splits")
-    if all(any((place/part).is_dir() for part in parts) for parts in (videos, splits)):
+    if all(any((place / part).is_dir() for part in parts) for parts in (videos, splits)):
         return "hmdb"
     return "folder"
+
 
 def list_videos(
     name: str,  # a known name, or the path of a folder or csv file
@@ -91,13 +112,17 @@ def list_videos(
     if training not in TRAINING:
         raise DatasetError(f"training={training!r}: allowed are {', '.join(TRAINING)}")
     if name == "digits":
-        place, layout = generate_digits(digits or Digits(), cache_root(cache)/"generated", progress), "folder"
+        place, layout = (
+            generate_digits(digits or Digits(), cache_root(cache) / "generated", progress),
+            "folder",
+        )
     else:
         place = _find(name, root)
         layout = _layout(name, place)
     if training != "official" and layout != "hmdb":
-        raise DatasetError(f"{name}: training={training!r} is for HMDB51's layout, "
-                           "whose official split leaves clips unused")
+        raise DatasetError(
+            f"{name}: training={training!r} is for HMDB51's layout, whose official split leaves clips unused"
+        )
     if layout == "hmdb":
         return list_hmdb(name, place, fold, training)
     if layout == "ucf":
@@ -117,18 +142,20 @@ def download(
         raise DatasetError("digits: nothing to download; it is generated on first use")
     if known is None:
         raise DatasetError(f"{name}: cannot be downloaded from here; only sets with a name can be")
-    folder = data_root(root)/known.folder
+    folder = data_root(root) / known.folder
     if not known.downloads:
         by_hand = f"it needs {known.needs} in {_shown(folder)}; the official page is {known.page}"
         raise DatasetError(f"{name}: cannot be downloaded from here; {by_hand}")
     for url, into in known.downloads:
-        archives = folder if into is None else folder/"archives"  # apart: archives in archives are unpacked too
-        done = archives/f"{Path(url).name}.unpacked"
+        archives = (
+            folder if into is None else folder / "archives"
+        )  # apart: archives in archives are unpacked too
+        done = archives / f"{Path(url).name}.unpacked"
         if done.exists():
             continue
-        file = fetch(url, archives/Path(url).name, progress=progress)
+        file = fetch(url, archives / Path(url).name, progress=progress)
         if into is not None:
-            unpack(file, folder/into)
+            unpack(file, folder / into)
             done.touch()
     return folder
 
@@ -136,48 +163,72 @@ def download(
 def _cache_parent(listing, cache):
     "The folder for all caches of a data set: by its name and its place, as two folders may share a name."
     place = hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:8]
-    return cache_root(cache)/"frames"/f"{Path(listing.name).name}-{place}"
+    return cache_root(cache) / "frames" / f"{Path(listing.name).name}-{place}"
+
 
 def _refuse_many(listing, bad, max_unreadable, more=""):
     "Raise where more videos than allowed are bad; `bad`: video -> reason."
-    if len(bad) <= max_unreadable * len(listing.videos): return
+    if len(bad) <= max_unreadable * len(listing.videos):
+        return
     video, reason = next(iter(bad.items()))
-    raise DatasetError(f"{listing.name}: {len(bad)} of {len(listing.videos)} videos cannot be read, more than the share of {max_unreadable:g} that max_unreadable "
-                       f"allows; the first: {video}: {reason}{more}")
+    share = f"more than the share of {max_unreadable:g} that max_unreadable allows"
+    raise DatasetError(
+        f"{listing.name}: {len(bad)} of {len(listing.videos)} videos cannot be read, {share}; "
+        f"the first: {video}: {reason}{more}"
+    )
+
 
 def _write_table(path, listing, found):
     "The table of all videos, as pandas opens it."
-    about = {v: (listing.classes[k], s, source) for v, k, s, source in zip(listing.videos, listing.labels, listing.splits, listing.sources)}
+    about = {
+        v: (listing.classes[k], s, source)
+        for v, k, s, source in zip(listing.videos, listing.labels, listing.splits, listing.sources)
+    }
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     with open(draft, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         table = csv.DictWriter(file, ("video", "label", "split", "source", *TABLE[1:]))
         table.writeheader()
-        for row in found.rows(): table.writerow(row | dict(zip(("label", "split", "source"), about[row["video"]])))
+        for row in found.rows():
+            table.writerow(row | dict(zip(("label", "split", "source"), about[row["video"]])))
     draft.replace(path)
 
-def _filled(listing, shape, cache, progress, max_unreadable=0.1, workers=None, limit=60.):
+
+def _filled(listing, shape, cache, progress, max_unreadable=0.1, workers=None, limit=60.0):
     "The cache of a listing; every class is readable in training and test."
-    _refuse_many(listing, {v: "no such file" for v in listing.videos if not (listing.root/v).exists()}, max_unreadable)
+    absent = {v: "no such file" for v in listing.videos if not (listing.root / v).exists()}
+    _refuse_many(listing, absent, max_unreadable)
     parent = _cache_parent(listing, cache)
-    found = frame_cache(listing.videos, listing.root, parent, shape["size"], shape["resize"], workers, progress, shape["sampling"],
-                        None if shape["sampling"] == "all" else shape["frames"], limit)
+    kept = None if shape["sampling"] == "all" else shape["frames"]
+    how = {"workers": workers, "progress": progress, "sampling": shape["sampling"], "kept": kept}
+    files = (listing.videos, listing.root, parent)
+    found = frame_cache(*files, shape["size"], shape["resize"], limit=limit, **how)
     if found.remade and progress:
         why = ", ".join(f"{n} as {reason}" for reason, n in found.remade.items())
         print(f"{listing.name}: {sum(found.remade.values())} videos of an older cache were read again: {why}")
-    if found.decoded or not (parent/"videos.csv").exists(): _write_table(parent/"videos.csv", listing, found)
-    _refuse_many(listing, found.unreadable, max_unreadable, f"; all of them: {_shown(parent/'videos.csv')}")
-    readable = {(label, split) for video, label, split in zip(listing.videos, listing.labels, listing.splits) if video in found.where}
-    for k, label in enumerate(listing.classes):
-        for split in ("train", "test"):
-            if (k, split) in readable: continue
-            video = next(v for v, l, s in zip(listing.videos, listing.labels, listing.splits) if (l, s) == (k, split))
-            raise DatasetError(f"{listing.name}: no {split} clip of class {label!r} can be read; the first: {video}: {found.unreadable[video]}")
+    if found.decoded or not (parent / "videos.csv").exists():
+        _write_table(parent / "videos.csv", listing, found)
+    _refuse_many(listing, found.unreadable, max_unreadable, f"; all of them: {_shown(parent / 'videos.csv')}")
+    _check_readable(listing, found)
     return found
+
+
+def _check_readable(listing, found):
+    "Raise unless every class has a readable video in training and in test."
+    rows = list(zip(listing.videos, listing.labels, listing.splits))
+    readable = {(label, split) for video, label, split in rows if video in found.where}
+    for k, name in enumerate(listing.classes):
+        for split in ("train", "test"):
+            if (k, split) in readable:
+                continue
+            video = next(v for v, label, part in rows if (label, part) == (k, split))
+            first = f"the first: {video}: {found.unreadable[video]}"
+            raise DatasetError(f"{listing.name}: no {split} clip of class {name!r} can be read; {first}")
 
 # %% ../nbs/01_datasets.ipynb #c4ea577f
 @dataclass
 class Prepared:
     "What `prepare` found and made."
+
     name: str  # of the data set
     classes: list  # names
     counts: dict  # split -> readable videos
@@ -195,16 +246,20 @@ class Prepared:
 
     def __repr__(self):
         parts = ", ".join(f"{n} {split}" for split, n in self.counts.items())
-        lines = [f"{self.name}: {len(self.classes)} classes; {parts} videos; "
-                 f"{self.nbytes/1e6:.1f} MB of frames at {self.size} px; {len(self.unreadable)} unreadable"]
+        lines = [
+            f"{self.name}: {len(self.classes)} classes; {parts} videos; "
+            f"{self.nbytes / 1e6:.1f} MB of frames at {self.size} px; {len(self.unreadable)} unreadable"
+        ]
         lines += [f"  {file}: {reason}" for file, reason in self.unreadable[:20]]
         if self.unreadable[20:]:
             lines.append(f"  and {len(self.unreadable) - 20} more")
         if self.missing:
             lines.append(f"{self.missing} videos of the annotation are not on disk")
         if self.odd:
-            lines.append(f"{self.odd} videos are used and odd "
-                         "(turned, of uneven rate or odd size, one frame, slightly damaged)")
+            lines.append(
+                f"{self.odd} videos are used and odd "
+                "(turned, of uneven rate or odd size, one frame, slightly damaged)"
+            )
         lines += note_lines(self.left_out, self.notes)
         for kind in ("source", "content"):
             same = [leak for leak in self.leaks if leak[0] == kind]
@@ -231,21 +286,34 @@ def prepare(
     frames_per_clip: int = None,  # how many are kept where not all are; None: see `defaults`
     max_unreadable: float = 0.1,  # share of the videos that may be unreadable; above it nothing starts
     workers: int = None,  # processes that decode; None: one a core
-    limit: float = 60.,  # seconds for one video, and one more for each megabyte
+    limit: float = 60.0,  # seconds for one video, and one more for each megabyte
 ) -> Prepared:
     "List a data set and decode it into the cache, as far as it is not there."
     shape = defaults(name, size=size, resize=resize, sampling=sampling, frames=frames_per_clip)
     listing = list_videos(name, fold, root, cache, digits or Digits(seed=seed), progress, training)
     found = _filled(listing, shape, cache, progress, max_unreadable, workers, limit)
-    table = _cache_parent(listing, cache)/"videos.csv"
+    table = _cache_parent(listing, cache) / "videos.csv"
     _write_table(table, listing, found)
     readable = Counter(split for video, split in zip(listing.videos, listing.splits) if video in found.where)
     counts = {split: readable[split] for split in ("train", "val", "test")}
     odd = sum(row["status"] == "odd" for row in found.rows())
     used = sum(n for _, n in found.where.values()) * 3 * shape["size"] ** 2
     return Prepared(
-        name, listing.classes, counts, list(found.unreadable.items()), used, shape["size"], found.folder,
-        found.decoded, odd, len(listing.missing), leaks(listing), table, listing.left_out, listing.notes)
+        name,
+        listing.classes,
+        counts,
+        list(found.unreadable.items()),
+        used,
+        shape["size"],
+        found.folder,
+        found.decoded,
+        odd,
+        len(listing.missing),
+        leaks(listing),
+        table,
+        listing.left_out,
+        listing.notes,
+    )
 
 # %% ../nbs/01_datasets.ipynb #28cd573a
 def open_clips(
@@ -266,30 +334,39 @@ def open_clips(
     max_unreadable: float = 0.1,  # as in `prepare`
 ) -> Clips:
     "One split of a data set, prepared where it is not."
-    if split not in ("train", "val", "test"): raise DatasetError(f"split={split!r}: allowed are train, val and test")
+    if split not in ("train", "val", "test"):
+        raise DatasetError(f"split={split!r}: allowed are train, val and test")
     shape = defaults(name, frames=frames_per_clip, stride=stride, size=size, resize=resize, sampling=sampling)
     listing = list_videos(name, fold, root, cache, digits or Digits(seed=seed), progress, training)
     found = _filled(listing, shape, cache, progress, max_unreadable)
-    rows = [(v, l) for v, l, s in zip(listing.videos, listing.labels, listing.splits) if s == split and v in found.where]
-    if not rows: raise DatasetError(f"{name}: no {split} clips; the classes are too small to hold some out")
+    rows = [
+        (v, l)
+        for v, l, s in zip(listing.videos, listing.labels, listing.splits)
+        if s == split and v in found.where
+    ]
+    if not rows:
+        raise DatasetError(f"{name}: no {split} clips; the classes are too small to hold some out")
     names = [video for video, _ in rows]
     where = torch.tensor([found.where[video] for video in names])
     labels = torch.tensor([label for _, label in rows])
     digests = [found.digests[video] for video in names]
     window = shape["frames"], shape["stride"]
-    return Clips(found.frames, where[:, 0], where[:, 1], labels, listing.classes, split, names, *window, digests)
+    return Clips(
+        found.frames, where[:, 0], where[:, 1], labels, listing.classes, split, names, *window, digests
+    )
 
 # %% ../nbs/01_datasets.ipynb #f6fe0ef2
 @dataclass
 class Status:
     "What is known about a data set without opening a video."
+
     name: str
     ready: bool  # can be used now
     where: Path  # folder it is in, or expected in
     note: str  # what it is, or what is missing
     cached: list = field(default_factory=list)  # frame sizes that are cached, e.g. '48px'
     page: str = ""  # official
-    gigabytes: float = 0.  # of its videos as distributed, about
+    gigabytes: float = 0.0  # of its videos as distributed, about
     next: str = ""  # command that comes next
 
     def __repr__(self):
@@ -310,9 +387,10 @@ def _next(name, ready, cached):
         return f"vdistill prepare {name} --download"
     return f"load it from its page by hand, then vdistill prepare {name}"
 
+
 def _contents(listing, known):
     "A line on what is there and what is missing, and whether that is enough."
-    gone = [video for video in listing.videos if not (listing.root/video).exists()]
+    gone = [video for video in listing.videos if not (listing.root / video).exists()]
     absent = listing.missing + gone
     note = f"{len(listing.classes)} classes, {len(listing.videos) + len(listing.missing)} videos in fold 1"
     if known and known.classes != len(listing.classes):
@@ -321,23 +399,25 @@ def _contents(listing, known):
         note += f"; {len(absent)} of them are not on disk, e.g. {absent[0]}"
     return note, len(gone) <= 0.1 * len(listing.videos)
 
+
 def _status(name, root, cache):
     "The status of one data set."
     known = KNOWN.get(name)
-    caches = (cache_root(cache)/"frames").glob(f"{Path(name).name}-*/frames2-*/complete.json")
+    caches = (cache_root(cache) / "frames").glob(f"{Path(name).name}-*/frames2-*/complete.json")
     cached = sorted({file.parent.name.removeprefix("frames2-") for file in caches})
     if name == "digits":
-        place = cache_root(cache)/"generated"/f"digits-{Digits().key()}"
+        place = cache_root(cache) / "generated" / f"digits-{Digits().key()}"
         ready, note = True, known.what + ("" if place.exists() else "; not generated yet")
     else:
         try:
             listing = list_videos(name, 1, root, cache)
         except DatasetError as error:
-            place, ready, note = data_root(root)/(known.folder if known else name), False, str(error)
+            place, ready, note = data_root(root) / (known.folder if known else name), False, str(error)
         else:
             place, (note, ready) = listing.root, _contents(listing, known)
-    page, gigabytes = (known.page, known.gigabytes) if known else ("", 0.)
+    page, gigabytes = (known.page, known.gigabytes) if known else ("", 0.0)
     return Status(name, ready, place, note, cached, page, gigabytes, _next(name, ready, cached))
+
 
 def status(
     name: str = None,  # of a data set; None: all known ones

@@ -24,8 +24,10 @@ def printable(
     "Text that can be printed: what old archives leave in names beside UTF-8 is spelled out."
     return text.encode("utf-8", "backslashreplace").decode()
 
+
 class DatasetError(Exception):
     "A data set that cannot be used; the message says what is missing and what is allowed."
+
     def __init__(
         self,
         message: str,  # in one line
@@ -36,7 +38,8 @@ class DatasetError(Exception):
 def project_root() -> Path:
     "The nearest folder upwards with a settings.ini, else the current one."
     here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder/"settings.ini").exists()), here)
+    return next((folder for folder in (here, *here.parents) if (folder / "settings.ini").exists()), here)
+
 
 def _shown(path):
     "A path for people: below the project it is enough to say where from there."
@@ -46,13 +49,15 @@ def _shown(path):
 # %% ../nbs/00aa_folders.ipynb #7984a6ad
 def _root(path, variable, default):
     "`path`, else the environment's, else the default; relative ones below the project."
-    return project_root()/Path(path or os.environ.get(variable) or default).expanduser()
+    return project_root() / Path(path or os.environ.get(variable) or default).expanduser()
+
 
 def data_root(
     root: str | Path = None,  # overrides the environment
 ) -> Path:
     "Where real data lies: VDISTILL_DATA, by default data/."
     return _root(root, "VDISTILL_DATA", "data")
+
 
 def cache_root(
     cache: str | Path = None,  # overrides the environment
@@ -69,17 +74,21 @@ def names_junk(
     return any(part.startswith("._") or part.lower() in JUNK for part in parts)
 
 # %% ../nbs/00aa_folders.ipynb #0e7bae00
-VIDEO_ENDINGS = frozenset("""
+VIDEO_ENDINGS = frozenset(
+    """
 .avi .divx .xvid .amv .mp4 .m4v .mov .qt .f4v .3gp .3g2 .mj2 .insv .lrv .mkv .mk3d .webm .flv .swf
 .mpg .mpeg .mpe .mpv .m1v .m2v .mp2v .vob .mod .tod .ts .mts .m2ts .m2t .tp .trp
 .wmv .asf .wtv .ogv .ogg .ogm .rm .rmvb .mxf .gxf .dv .dif .nut .ivf .y4m .gif .apng
-.mjpg .mjpeg .h264 .264 .h265 .265 .hevc .obu""".split())
+.mjpg .mjpeg .h264 .264 .h265 .265 .hevc .obu""".split()
+)
+
 
 def has_video_ending(
     name: str,  # of a file
 ) -> bool:
     "Whether the ending is one of a video."
     return Path(name).suffix.lower() in VIDEO_ENDINGS
+
 
 def is_frames(
     folder: str | Path,
@@ -104,12 +113,15 @@ def plain(
         name = os.fsencode(name).decode("cp1252", "replace")
     return unicodedata.normalize("NFC", name)
 
+
 def _key(name):
     "Equal for names that differ in case, Unicode form and blanks around them."
     return plain(plain(name).strip().casefold())
 
+
 class Names:
     "Names among which another one is looked for."
+
     def __init__(
         self,
         names,  # any number of them
@@ -130,8 +142,10 @@ class Names:
         fits = self.alike.get(_key(name), [])
         same = [other for other in fits if plain(other) == plain(name)]
         if len(fits) > 1 and len(same) != 1:
-            raise DatasetError(f"{what} {name!r} is ambiguous: {fits[0]!r} and {fits[1]!r} are there, "
-                               "and differ in case or Unicode form alone")
+            raise DatasetError(
+                f"{what} {name!r} is ambiguous: {fits[0]!r} and {fits[1]!r} are there, "
+                "and differ in case or Unicode form alone"
+            )
         return (same or fits or [None])[0]
 
 # %% ../nbs/00aa_folders.ipynb #0e7334d6
@@ -145,8 +159,10 @@ def leads_back(
     above.update(Path(os.path.realpath(parent)) for parent in (folder, *folder.parents))
     return Path(os.path.realpath(link)) in above
 
+
 class Tree:
     "The folder of a data set: finds its videos and keeps what was noticed on the way."
+
     def __init__(
         self,
         root: str | Path,  # all paths are relative to it
@@ -195,6 +211,7 @@ def entries(
     kinds = [(self.kind(entry), entry) for entry in inside if not is_junk(entry.name)]
     return sorted((pair for pair in kinds if pair[0]), key=lambda pair: pair[0] in ("folder", "frames"))
 
+
 @patch
 def kind(
     self: Tree,
@@ -211,6 +228,7 @@ def kind(
         return None
     return "frames" if is_frames(entry.path) else "folder"
 
+
 @patch
 def folders_in(
     self: Tree,
@@ -222,6 +240,7 @@ def folders_in(
         if kind == "video":
             self.leave_out(entry.path, "videos beside the folders")
     return [entry.name for kind, entry in found if kind in ("folder", "frames")]
+
 
 @patch
 def videos_in(
@@ -265,12 +284,13 @@ def by_stem(
                 self.leave_out(entry.path)
     return found
 
+
 @patch
 def _keep(self: Tree, found, entry):
     "Take a video by its stem, unless there is one already."
     stem, path = entry.name if entry.is_dir() else Path(entry.name).stem, self.shown(entry.path)
     first = found.setdefault(stem, path)
-    if first != path and not os.path.samefile(self.root/first, entry.path):
+    if first != path and not os.path.samefile(self.root / first, entry.path):
         self.note("names that lie there twice, the first is used", f"{first} and {path}")
 
 # %% ../nbs/00aa_folders.ipynb #a0ce0900
@@ -288,8 +308,9 @@ def relative(
         inside = (place.relative_to(base).as_posix() for place, base in pairs if place.is_relative_to(base))
         return next(inside, path)
     straight = posixpath.normpath(path)
-    same = ".." not in path or os.path.realpath(self.root/straight) == os.path.realpath(self.root/path)
+    same = ".." not in path or os.path.realpath(self.root / straight) == os.path.realpath(self.root / path)
     return straight if same else path
+
 
 @patch
 def find(
@@ -313,19 +334,21 @@ def find(
         self.note("names matched though case or Unicode form differ", f"{given} is {there} there")
     return there
 
+
 @patch
 def _child(self: Tree, folder, name, where=""):
     "The name in a folder that is meant; None where there is none."
     if folder not in self.names:
-        place = self.root/folder
+        place = self.root / folder
         self.names[folder] = Names(os.listdir(place) if os.path.isdir(place) else ())
     return self.names[folder].match(name, f"{where}{': ' if where else ''}{folder or '.'}: the name")
+
 
 @patch
 def _frames(self: Tree, folder, name, where=""):
     "The folder of frames of a video; None where there is none."
     found = self._child(folder, Path(name).stem, where)
-    return found if found and os.path.isdir(self.root/folder/found) else None
+    return found if found and os.path.isdir(self.root / folder / found) else None
 
 # %% ../nbs/00aa_folders.ipynb #2ce331c1
 @patch

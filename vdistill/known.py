@@ -15,6 +15,7 @@ from .folders import DatasetError
 @dataclass(frozen=True)
 class Known:
     "A data set that has a name."
+
     what: str  # in some words
     classes: int  # how many
     videos: int  # in all splits; of Kinetics about
@@ -26,36 +27,72 @@ class Known:
     shape: tuple = (16, 4, 112, "all", (120, 160))  # frames, stride, size, sampling, resize
     downloads: tuple = ()  # (url, folder to unpack to, or None for a plain file), where the terms allow it
 
+
 HMDB_PAGE = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"  # Creative Commons Attribution 4.0
 KINETICS_PAGE = "https://s3.amazonaws.com/kinetics/400/annotations"  # the annotation alone, the same terms
 HMDB_FILES = "videos/CLASS/*.avi and splits/CLASS_test_split1.txt (also _split2, _split3)"
-UCF_FILES = ("UCF-101/CLASS/*.avi and ucfTrainTestlist/ with classInd.txt, trainlist01.txt and testlist01.txt"
-             " (also 02, 03)")
+UCF_FILES = (
+    "UCF-101/CLASS/*.avi and ucfTrainTestlist/ with classInd.txt, trainlist01.txt and testlist01.txt"
+    " (also 02, 03)"
+)
 UCF_PAGE = "https://www.crcv.ucf.edu/data/UCF101.php"
 KNOWN = {
     "digits": Known(
         "moving handwritten digits, half told apart by what moves, half by how; generated on first use",
-        8, 1360, 0.005, "nothing but the package", "", "", shape=(8, 1, 32, "all", None)),
+        8,
+        1360,
+        0.005,
+        "nothing but the package",
+        "",
+        "",
+        shape=(8, 1, 32, "all", None),
+    ),
     "hmdb51": Known(
-        "actions from films and public video", 51, 6766, 2.1, HMDB_FILES,
-        "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/", "hmdb51", 3,
-        downloads=((f"{HMDB_PAGE}/hmdb51_org.rar", "videos"), (f"{HMDB_PAGE}/test_train_splits.rar", ""))),
+        "actions from films and public video",
+        51,
+        6766,
+        2.1,
+        HMDB_FILES,
+        "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
+        "hmdb51",
+        3,
+        downloads=((f"{HMDB_PAGE}/hmdb51_org.rar", "videos"), (f"{HMDB_PAGE}/test_train_splits.rar", "")),
+    ),
     "jhmdb21": Known(
-        "the J-HMDB part of HMDB51 in its layout", 21, 928, 0.05, HMDB_FILES, "http://jhmdb.is.tue.mpg.de",
-        "jhmdb21", 3, (16, 4, 112, "all", None)),
+        "the J-HMDB part of HMDB51 in its layout",
+        21,
+        928,
+        0.05,
+        HMDB_FILES,
+        "http://jhmdb.is.tue.mpg.de",
+        "jhmdb21",
+        3,
+        (16, 4, 112, "all", None),
+    ),
     "kinetics400": Known(
-        "actions from YouTube, ten seconds each", 400, 266_000, 450.,
+        "actions from YouTube, ten seconds each",
+        400,
+        266_000,
+        450.0,
         "train.csv and validate.csv, also in annotations/, and videos named ID_000010_000020.mp4 "
         "at any depth",
-        "https://github.com/cvdfoundation/kinetics-dataset", "kinetics400", shape=(8, 1, 64, "middle", None),
-        downloads=((f"{KINETICS_PAGE}/train.csv", None), (f"{KINETICS_PAGE}/val.csv", None))),
+        "https://github.com/cvdfoundation/kinetics-dataset",
+        "kinetics400",
+        shape=(8, 1, 64, "middle", None),
+        downloads=((f"{KINETICS_PAGE}/train.csv", None), (f"{KINETICS_PAGE}/val.csv", None)),
+    ),
     "miniucf": Known("50 classes of UCF101", 50, 6523, 6.9, UCF_FILES, UCF_PAGE, "ucf101", 3),
     "ssv2": Known(
-        "hands that do something with something", 174, 193_690, 19.4,
+        "hands that do something with something",
+        174,
+        193_690,
+        19.4,
         "20bn-something-something-v2/*.webm and something-something-v2-labels.json, -train.json and "
         "-validation.json",
-        "https://www.qualcomm.com/developer/software/something-something-v-2-dataset", "ssv2",
-        shape=(8, 1, 64, "spread", None)),
+        "https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
+        "ssv2",
+        shape=(8, 1, 64, "spread", None),
+    ),
     "ucf101": Known("actions from YouTube", 101, 13_320, 6.9, UCF_FILES, UCF_PAGE, "ucf101", 3),
 }
 
@@ -63,6 +100,7 @@ KNOWN = {
 def dataset_names() -> list:
     "Names that need no path."
     return sorted(KNOWN)
+
 
 def defaults(
     name: str,  # of the data set

@@ -13,18 +13,25 @@ from collections import defaultdict
 from pathlib import Path
 
 from vdistill.folders import (
-    DatasetError, Names, Tree, _shown, cache_root, data_root, is_junk, names_junk, note_lines, plain,
-    project_root)
+    DatasetError,
+    Names,
+    Tree,
+    _shown,
+    is_junk,
+    names_junk,
+    note_lines,
+    plain,
+)
 from .listings import Listing, _listing, _parted, hold_out, source_of
 from .lists import known_splits, one_spelling, read_json, read_lines, read_table, without_doubles
 
 # %% ../nbs/00b_layouts.ipynb #e1cbdf4a
 def _one_of(name, root, places, what):
     "The first of the places that exists."
-    found = next((root/place for place in places if (root/place).exists()), None)
+    found = next((root / place for place in places if (root / place).exists()), None)
     if found is None:
         others = f" (nor {', '.join(places[1:])})" if places[1:] else ""
-        raise DatasetError(f"{name}: no {what} {_shown(root/places[0])}{others}")
+        raise DatasetError(f"{name}: no {what} {_shown(root / places[0])}{others}")
     return found
 
 # %% ../nbs/00b_layouts.ipynb #0dce1743
@@ -33,7 +40,7 @@ def _split_folders(name, tree, tops):
     meant = known_splits(tops)
     if None in meant.values():
         return {}
-    if any(kind == "video" for top in tops for kind, _ in tree.entries(tree.root/top)):
+    if any(kind == "video" for top in tops for kind, _ in tree.entries(tree.root / top)):
         return {}
     order = ("train", "val", "test")
     splits = dict(sorted(meant.items(), key=lambda item: order.index(item[1])))
@@ -49,6 +56,7 @@ def _split_folders(name, tree, tops):
         splits = {top: "test" if split == "val" else split for top, split in splits.items()}
     return splits
 
+
 def _class_videos(name, tree, place, fewest=1):
     "The videos of a class folder; none, or fewer than needed, is an error."
     videos = tree.videos_in(place)
@@ -63,6 +71,7 @@ def _class_videos(name, tree, place, fewest=1):
         raise DatasetError(f"{name}: class {place.name!r} {few}{more}")
     return videos
 
+
 def list_folder(
     name: str,  # of the data set
     root: Path,  # CLASS/*, or {train,val,test}/CLASS/*
@@ -71,10 +80,10 @@ def list_folder(
     tree = Tree(root)
     tops = tree.folders_in(root)
     splits = _split_folders(name, tree, tops)
-    labels = {top: tree.folders_in(tree.root/top) for top in splits} or {"": tops}
+    labels = {top: tree.folders_in(tree.root / top) for top in splits} or {"": tops}
     spelled, rows = one_spelling(tree, labels), []
     for top, label in spelled:
-        videos = _class_videos(name, tree, tree.root/top/label, 1 if splits else 3)
+        videos = _class_videos(name, tree, tree.root / top / label, 1 if splits else 3)
         paths = [f"{top}/{label}/{video}".lstrip("/") for video in videos]
         rows += [(path, spelled[top, label], splits.get(top, "train")) for path in paths]
     used = set(splits.values())
@@ -93,8 +102,9 @@ def _table_rows(name, tree, file):
     for place, row in table:
         split = row.get("split", "train")
         if "split" in row and not meant.get(split):
-            raise DatasetError(f"{name}: {place}: split {split!r}; "
-                               "allowed are train, val and test, in every row or in none")
+            raise DatasetError(
+                f"{name}: {place}: split {split!r}; allowed are train, val and test, in every row or in none"
+            )
         video = tree.find(row["path"], place)
         if names_junk(Path(video).name if video.startswith("/") else video):
             tree.note("rows that name files of a system, left out", f"{place}, {video}")
@@ -102,6 +112,7 @@ def _table_rows(name, tree, file):
         values = {"label": plain(row["label"]), "split": meant.get(split, split), "group": row.get("group")}
         rows.append((video, values, place))
     return without_doubles(tree, rows)
+
 
 def list_csv(
     name: str,  # of the data set
@@ -115,8 +126,10 @@ def list_csv(
         for _, values, _ in rows:
             values["split"] = values["split"].replace("val", "test")
         used = {"train", "test"}
-    labels = {split: [values["label"] for _, values, _ in rows if values["split"] == split]
-              for split in ("train", "val", "test")}
+    labels = {
+        split: [values["label"] for _, values, _ in rows if values["split"] == split]
+        for split in ("train", "val", "test")
+    }
     spelled = one_spelling(tree, labels)
     sources = {video: values["group"] for video, values, _ in rows if values["group"]}
     rows = [(video, spelled[values["split"], values["label"]], values["split"]) for video, values, _ in rows]
@@ -144,33 +157,39 @@ def _split_lines(file, tree):
 # %% ../nbs/00b_layouts.ipynb #90f7d322
 TRAINING = ("official", "all")  # what trains in HMDB51: clips that the split names, or all that are not test
 
+
 def _packed(videos, label):
     "A hint where the archive of a class lies beside its place."
-    if not (videos/f"{label}.rar").exists():
+    if not (videos / f"{label}.rar").exists():
         return ""
     return f"; {label}.rar is there, still packed: `unrar x {label}.rar` in that folder's parent"
+
 
 def _hmdb_classes(name, tree, splits, videos, fold):
     "Triples of class, its split file and its folder; each needs the other."
     ending = f"_test_split{fold}.txt"
     files = sorted(file for file in os.listdir(splits) if file.lower().endswith(ending) and not is_junk(file))
-    labels, folders = [file[:-len(ending)] for file in files], Names(tree.folders_in(videos))
+    labels, folders = [file[: -len(ending)] for file in files], Names(tree.folders_in(videos))
     meant = {label: folders.match(label, f"{name}: class") for label in labels}
     for label in sorted({*labels, *(folders.exact - set(meant.values()))}):
         place = meant.get(label)
         if label not in meant:
-            file = _shown(splits/f"{label}{ending}")
-            raise DatasetError(f"{name}: class {label!r} has no split file {file} "
-                               f"(fold={fold}; official are 1, 2 and 3)")
-        if place is None or not tree.videos_in(videos/place):
-            where = f"{_shown(videos/label)}{_packed(videos, label)}"
+            file = _shown(splits / f"{label}{ending}")
+            raise DatasetError(
+                f"{name}: class {label!r} has no split file {file} (fold={fold}; official are 1, 2 and 3)"
+            )
+        if place is None or not tree.videos_in(videos / place):
+            where = f"{_shown(videos / label)}{_packed(videos, label)}"
             raise DatasetError(f"{name}: class {label!r} has no clips in {where}")
         if list(meant.values()).count(place) > 1:
-            raise DatasetError(f"{name}: several split files in {_shown(splits)} mean the folder {place!r}, "
-                               f"one is of {label!r}")
+            raise DatasetError(
+                f"{name}: several split files in {_shown(splits)} mean the folder {place!r}, "
+                f"one is of {label!r}"
+            )
         if plain(place) != plain(label):
             tree.note("classes matched though case differs", f"{label!r} is the folder {place!r}")
-    return [(plain(label), splits/file, meant[label]) for label, file in zip(labels, files)]
+    return [(plain(label), splits / file, meant[label]) for label, file in zip(labels, files)]
+
 
 def list_hmdb(
     name: str,  # of the data set
@@ -189,10 +208,11 @@ def list_hmdb(
             clips.setdefault(video, clip)
             lines.append((video, {"use": use}, where))
         uses = {video: values["use"] for video, values, _ in without_doubles(tree, lines)}
-        there = [f"{videos.name}/{place}/{video}" for video in tree.videos_in(videos/place)]
+        there = [f"{videos.name}/{place}/{video}" for video in tree.videos_in(videos / place)]
         tree.note_unlisted(there, uses)
         rows += _hmdb_rows(label, clips, uses, "train" if training == "all" else None)
     return _listing(name, tree, rows)
+
 
 def _hmdb_rows(label, clips, uses, unused):
     "Rows of one class; held out is by the names of the clips in the list, class by class, as it always was."
@@ -224,7 +244,9 @@ def _class_numbers(tree, file):
     kept = without_doubles(tree, [(label, {"number": number}, place) for label, number, place in rows])
     return {label: values["number"] for label, values, _ in kept}
 
+
 UCF_LINE = re.compile(r"(?:.*/)?([^/]+)/([^/]+?\.\w+)(?:[\s;,]+(\d+))?[\s;,]*")
+
 
 def _ucf_lines(file):
     "Rows of (class, video, number or None, place) of a train or test list."
@@ -232,10 +254,12 @@ def _ucf_lines(file):
     for row, line in read_lines(file):
         parts = UCF_LINE.fullmatch(line.replace('"', "").replace("\\", "/"))
         if not parts:
-            raise DatasetError(f"{shown}: line {row} must be 'CLASS/NAME.avi' or 'CLASS/NAME.avi NUMBER', "
-                               f"not {line!r}")
+            raise DatasetError(
+                f"{shown}: line {row} must be 'CLASS/NAME.avi' or 'CLASS/NAME.avi NUMBER', not {line!r}"
+            )
         rows.append((parts[1].strip(), parts[2], parts[3] and str(int(parts[3])), f"{shown}, row {row}"))
     return rows
+
 
 def _ucf_rows(name, tree, videos, files, number):
     "Rows of (video, {class, split}, place), doubles once."
@@ -249,13 +273,16 @@ def _ucf_rows(name, tree, videos, files, number):
             if label is None:
                 raise DatasetError(f"{name}: {place}: class {given!r} is not in classInd.txt")
             if given_number not in (None, number[label]):
-                raise DatasetError(f"{name}: {place}: {given}/{video} has number {given_number}, "
-                                   f"classInd.txt says {number[label]}")
+                raise DatasetError(
+                    f"{name}: {place}: {given}/{video} has number {given_number}, "
+                    f"classInd.txt says {number[label]}"
+                )
             if plain(given) != label:
                 tree.note("classes matched though case differs", f"{given!r} of {file.name} is {label!r}")
             path = tree.find(f"{videos.name}/{given}/{video}", place)
             rows.append((path, {"class": label, "split": split}, place))
     return without_doubles(tree, rows)
+
 
 def list_ucf101(
     name: str,  # of the data set
@@ -266,18 +293,18 @@ def list_ucf101(
     "The UCF101 layout; validation is about 15 % of each class's training clips, whole groups together."
     lists = _one_of(name, root, ["ucfTrainTestlist", "splits"], "folder")
     videos = _one_of(name, root, ["UCF-101", "videos"], "folder")
-    files = {part: lists/f"{part}list{fold:02}.txt" for part in ("train", "test")}
-    for file in (lists/"classInd.txt", *files.values()):
+    files = {part: lists / f"{part}list{fold:02}.txt" for part in ("train", "test")}
+    for file in (lists / "classInd.txt", *files.values()):
         if not file.is_file():
             raise DatasetError(f"{name}: no file {_shown(file)} (fold={fold}; official are 1, 2 and 3)")
     tree = Tree(root)
-    number = _class_numbers(tree, lists/"classInd.txt")
+    number = _class_numbers(tree, lists / "classInd.txt")
     rows, listed = _ucf_rows(name, tree, videos, files, number), Names(number)
     numbered = sorted(number, key=lambda label: int(number[label]))
     chosen = {listed.match(label, f"{name}: class") or label: label for label in classes or numbered}
     places = {place: listed.match(place, f"{name}: folder") for place in tree.folders_in(videos)}
     used = [place for place, label in places.items() if not classes or label in chosen]
-    there = [f"{videos.name}/{place}/{video}" for place in used for video in tree.videos_in(videos/place)]
+    there = [f"{videos.name}/{place}/{video}" for place in used for video in tree.videos_in(videos / place)]
     tree.note_unlisted(there, [video for video, _, _ in rows])
     rows = [(video, chosen.get(values["class"]), values["split"]) for video, values, _ in rows]
     rows = [row for row in rows if row[1]]
@@ -296,6 +323,7 @@ def _seconds(value, place):
         raise DatasetError(f"{place}: {value!r} is no time in seconds")
     return f"{int(seconds):06}"
 
+
 def _kinetics_rows(name, file):
     "Rows of (class, ID, ID with its seconds or None, place) of an annotation file."
     shown, rows = _shown(file), []
@@ -305,6 +333,7 @@ def _kinetics_rows(name, file):
         clip = None if None in times else "_".join((row["youtube_id"], *times))
         rows.append((plain(row["label"]), row["youtube_id"], clip, place))
     return rows
+
 
 def _kinetics_video(found, by_id, youtube, clip, place):
     "The path of a clip; None where it is not there."
@@ -322,12 +351,13 @@ def _kinetics_files(name, root):
     tops = ["", "annotations/"]
     names = {"train": ("train",), "test": ("validate", "val", "validation")}
     places = {split: [f"{top}{part}.csv" for top in tops for part in parts] for split, parts in names.items()}
-    if not any((root/place).exists() for place in places["train"]):
+    if not any((root / place).exists() for place in places["train"]):
         tree = Tree(root)
         tops = [top for top, split in known_splits(tree.folders_in(root)).items() if split == "train"]
-        if any(tree.folders_in(root/top) for top in tops):
+        if any(tree.folders_in(root / top) for top in tops):
             return None
     return {split: _one_of(name, root, options, "file") for split, options in places.items()}
+
 
 def list_kinetics(
     name: str,  # of the data set
@@ -367,12 +397,14 @@ def _ssv2_rows(name, tree, file, split, number, found):
         given, video = re.sub(r"[\[\]]", "", str(row["template"])).strip(), str(row["id"]).strip()
         label = listed.match(given, f"{place}: template")
         if label is None:
-            raise DatasetError(f"{name}: {place}: video {video} has the template {given!r}, "
-                               "which the labels do not list")
+            raise DatasetError(
+                f"{name}: {place}: video {video} has the template {given!r}, which the labels do not list"
+            )
         if plain(given) != plain(label):
             tree.note("classes matched though case differs", f"{given!r} of {file.name} is {label!r}")
         rows.append((found.get(video, video), {"label": label, "split": split}, place))
     return rows
+
 
 def list_ssv2(
     name: str,  # of the data set
@@ -380,16 +412,22 @@ def list_ssv2(
 ) -> Listing:
     "The Something-Something V2 layout; videos that are not there are counted."
     tops = [f"{top}{prefix}" for prefix in ("something-something-v2-", "") for top in ("labels/", "")]
-    files = {part: _one_of(name, root, [f"{top}{part}.json" for top in tops], "file")
-             for part in ("labels", "train", "validation")}
+    files = {
+        part: _one_of(name, root, [f"{top}{part}.json" for top in tops], "file")
+        for part in ("labels", "train", "validation")
+    }
     tree, number = Tree(root), read_json(files["labels"], dict)
     for label, value in number.items():
         if not re.fullmatch(r"\d+", str(value).strip()):
-            raise DatasetError(f"{name}: {_shown(files['labels'])}: {label!r} has the number {value!r}, "
-                               "which is none")
+            raise DatasetError(
+                f"{name}: {_shown(files['labels'])}: {label!r} has the number {value!r}, which is none"
+            )
     found = tree.by_stem()
-    rows = [row for part, split in (("train", "train"), ("validation", "test"))
-            for row in _ssv2_rows(name, tree, files[part], split, number, found)]
+    rows = [
+        row
+        for part, split in (("train", "train"), ("validation", "test"))
+        for row in _ssv2_rows(name, tree, files[part], split, number, found)
+    ]
     rows, there = without_doubles(tree, rows), set(found.values())
     tree.note_unlisted(there, [video for video, _, _ in rows])
     missing = [video for video, _, _ in rows if video not in there]

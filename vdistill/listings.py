@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .folders import DatasetError, Names, Tree, VIDEO_ENDINGS, _shown, note_lines, plain
+from .folders import VIDEO_ENDINGS, DatasetError, Names, Tree, _shown, note_lines, plain
 
 # %% ../nbs/00ac_listings.ipynb #d47d8680
 def source_of(
@@ -41,9 +41,11 @@ def _bounds(labels, sources, share):
     high = {label: max(1, share * n * 4 / 3, spare[label]) for label, n in total.items()}
     return smallest, low, high
 
+
 def _hash(name):
     "Decides the order of sources."
     return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+
 
 def hold_out(
     videos: list,  # of one class, or of several
@@ -71,6 +73,7 @@ def hold_out(
 @dataclass
 class Listing:
     "The videos of a data set, before any is opened."
+
     name: str  # of the data set
     root: Path  # folder the videos are relative to
     classes: list  # names, in the order of the labels
@@ -86,6 +89,7 @@ class Listing:
         "Videos of each split."
         return {split: self.splits.count(split) for split in ("train", "val", "test")}
 
+
 def _refuse_few(name, root, rows, classes, more=""):
     "Raise where there are no videos, no two classes, or a class without training or test."
     if not rows:
@@ -100,6 +104,7 @@ def _refuse_few(name, root, rows, classes, more=""):
         others = f" (nor have {len(empty) - 1} others)" if empty[1:] else ""
         if empty:
             raise DatasetError(f"{name}: class {empty[0]!r} has no {split} clips{others}{more}")
+
 
 def _listing(name, tree, rows, classes=None, sources=None, missing=()):
     "A checked `Listing` from rows of (video, class, split)."
@@ -127,8 +132,9 @@ def _parted(rows, shares, sources=None):
         rest = [(video, label) for video, label, old in rows if old == "train"]
         videos, labels = [video for video, _ in rest], [label for _, label in rest]
         held = hold_out(videos, [cut_from[video] for video in videos], share, labels)
-        rows = [(video, label, split if video in held and old == "train" else old)
-                for video, label, old in rows]
+        rows = [
+            (video, label, split if video in held and old == "train" else old) for video, label, old in rows
+        ]
     return rows
 
 # %% ../nbs/00ac_listings.ipynb #7315208f
@@ -141,10 +147,12 @@ def _middle(path):
         file.seek(size // 2)
         return size, file.read(4096)
 
+
 def _digest(path):
     "Of a file's content."
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 def _on_both_sides(listing, keys):
     "Key → a video of training or validation, and one of the test, where a key has both."
@@ -154,13 +162,16 @@ def _on_both_sides(listing, keys):
             sides[key].setdefault("test" if split == "test" else "train", video)
     return {key: (side["train"], side["test"]) for key, side in sorted(sides.items()) if len(side) == 2}
 
+
 def leaks(
     listing: Listing,
 ) -> list:  # of (kind: 'source' or 'content', its name, a training or validation video, a test video)
     "What training or validation share with the test split, one line for each source or content."
-    middles = [_middle(listing.root/video) for video in listing.videos]
+    middles = [_middle(listing.root / video) for video in listing.videos]
     alike = _on_both_sides(listing, middles)
-    contents = [_digest(listing.root/video) if middle in alike else None
-                for video, middle in zip(listing.videos, middles)]
+    contents = [
+        _digest(listing.root / video) if middle in alike else None
+        for video, middle in zip(listing.videos, middles)
+    ]
     same = {"source": _on_both_sides(listing, listing.sources), "content": _on_both_sides(listing, contents)}
     return [(kind, key, *pair) for kind, pairs in same.items() for key, pair in pairs.items()]

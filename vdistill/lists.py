@@ -14,12 +14,17 @@ import json
 import re
 from pathlib import Path
 
-from .folders import DatasetError, Names, Tree, plain, _shown
+from .folders import DatasetError, Names, Tree, _shown, plain
 
 # %% ../nbs/00ab_lists.ipynb #e3220188
 MARKS = {  # the longer ones first: UTF-32 starts as UTF-16 does
-    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+
 
 def read_text(
     file: str | Path,
@@ -39,6 +44,7 @@ def read_text(
             return text.lstrip("\ufeff")  # some programs write the mark twice
     raise DatasetError(f"{_shown(Path(file))} is no text that can be read; save it as UTF-8")
 
+
 def read_lines(
     file: str | Path,
 ) -> list:  # pairs of row number, from 1, and line without blanks around it
@@ -57,8 +63,9 @@ def read_json(
     except json.JSONDecodeError as error:
         raise DatasetError(f"{_shown(Path(file))}: row {error.lineno}: no JSON ({error.msg})") from None
     if not isinstance(content, kind):
-        raise DatasetError(f"{_shown(Path(file))}: holds a {type(content).__name__}, "
-                           f"needed is a {kind.__name__}")
+        raise DatasetError(
+            f"{_shown(Path(file))}: holds a {type(content).__name__}, needed is a {kind.__name__}"
+        )
     return content
 
 # %% ../nbs/00ab_lists.ipynb #cadb4405
@@ -66,11 +73,14 @@ COLUMNS = {  # name → what else it is called, in lower case, with _ for blanks
     "path": ("file", "filename", "file_name", "filepath", "file_path", "video", "video_path", "video_name"),
     "label": ("class", "class_name", "classname", "category"),
     "split": ("subset",),
-    "group": ()}
+    "group": (),
+}
+
 
 def _called(heading):
     "A heading without case, and with _ for blanks and hyphens."
     return re.sub(r"[\s_-]+", "_", plain(heading).strip().lower())
+
 
 def _split_rows(text, separator):
     "Pairs of row number and values of a table's rows but blank ones."
@@ -83,10 +93,12 @@ def _split_rows(text, separator):
         start = reader.line_num + 1
     return rows
 
+
 def _n_known(headings, wanted):
     "How many headings are wanted."
     names = {name for column in wanted for name in (column, *COLUMNS.get(column, ()))}
     return sum(_called(heading) in names for heading in headings)
+
 
 def _columns(headings, wanted, where):
     "Wanted column → its number, by name, else by the only synonym that is there; `where`: file and row."
@@ -116,7 +128,7 @@ def read_table(
         tables = [_split_rows(text, separator) for separator in (told[1] if told else ",;\t|")]
     except csv.Error as error:
         raise DatasetError(f"{where}: no table ({error})") from None
-    tables = [table[1:] if told else table for table in tables if table[bool(told):]] or [[(1, [])]]
+    tables = [table[1:] if told else table for table in tables if table[bool(told) :]] or [[(1, [])]]
     (row, headings), *rows = max(tables, key=lambda table: _n_known(table[0][1], wanted))
     columns = _columns(headings, wanted, f"{where}: row {row}")
     lacking = next((column for column in needed if column not in columns or not rows), None)
@@ -125,12 +137,13 @@ def read_table(
         raise DatasetError(f"{where} needs a column {lacking!r} with a value in every row; {there}")
     return _checked(where, headings, columns, rows, needed)
 
+
 def _checked(where, headings, columns, rows, needed):
     "Rows as dicts; one that is too long, or lacks a value, is an error."
-    used = {column for column, k in columns.items() if any(any(values[k:k+1]) for _, values in rows)}
+    used = {column for column, k in columns.items() if any(any(values[k : k + 1]) for _, values in rows)}
     table = []
     for row, values in rows:
-        if any(values[len(headings):]):
+        if any(values[len(headings) :]):
             found = f"{len(values)} values for {len(headings)} columns ({', '.join(map(repr, values))})"
             raise DatasetError(f"{where}: row {row} has {found}; a value that holds a separator needs quotes")
         values = values + [""] * (len(headings) - len(values))
@@ -141,15 +154,27 @@ def _checked(where, headings, columns, rows, needed):
             raise DatasetError(f"{where}: row {row}: {found}")
         empty = next((column for column in needed if not content[column]), None)
         if empty:
-            raise DatasetError(f"{where} needs a column {empty!r} with a value in every row; "
-                               f"row {row} has {', '.join(map(repr, values))}")
+            raise DatasetError(
+                f"{where} needs a column {empty!r} with a value in every row; "
+                f"row {row} has {', '.join(map(repr, values))}"
+            )
         table.append(content | {"row": row})
     return table
 
 # %% ../nbs/00ab_lists.ipynb #5fd9802d
 SPLIT_WORDS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
-    "validation": "val", "validate": "val", "dev": "val", "development": "val"}
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "validate": "val",
+    "dev": "val",
+    "development": "val",
+}
+
 
 def known_splits(
     names: list,  # of folders, or values of a column
@@ -193,8 +218,10 @@ def without_doubles(
         _, before, first = kept.setdefault(video, (video, values, place))
         if before != values:
             column = next(column for column in before if before[column] != values[column])
-            raise DatasetError(f"{first} and {place}: {video} is listed twice, "
-                               f"with {column} {before[column]!r} and {values[column]!r}")
+            raise DatasetError(
+                f"{first} and {place}: {video} is listed twice, "
+                f"with {column} {before[column]!r} and {values[column]!r}"
+            )
         if first != place:
             tree.note("double rows, used once", f"{place}, {video}")
     return list(kept.values())
