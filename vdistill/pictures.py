@@ -19,32 +19,68 @@ from PIL import Image, ImageOps
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 JUNK_FOLDERS = ("@eadir", "__macosx", "lost+found", "$recycle.bin", "system volume information")
 
+
 def _is_junk(name):
     "Hidden files, `._*` among them, and folders that systems make for themselves."
     return name.startswith(".") or name.lower() in JUNK_FOLDERS
+
 
 def _pictures(folder):
     "All pictures in a folder but junk, ordered by the numbers in their names."
     whole = Path(os.path.abspath(folder))
     if _is_junk(whole.name) or whole.parent.name.lower() in JUNK_FOLDERS:
         return []
+
     def numbers(name):
         "Text and numbers in turn."
         parts = re.split(r"(\d+)", name)
         return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.lower().endswith(PICTURE_ENDINGS) and e.is_file()]
-    return [Path(folder)/name for name in sorted(names, key=numbers) if not _is_junk(name)]
+    return [Path(folder) / name for name in sorted(names, key=numbers) if not _is_junk(name)]
 
-# %% ../nbs/00f_pictures.ipynb #22d33302
-FLOW_WORDS = {"flow", "flowx", "flowy", "flowu", "flowv", "optflow", "tvl", "depth", "mask", "masks", "disparity"}
-OTHER_WORDS = {"thumb", "thumbs", "thumbnail", "preview", "cover", "poster", "folder", "albumart", "icon", "label",
-               "labels", "seg", "segmentation", "annotation", "heatmap", "pose", "skeleton", "warp", "warped"}
+# %% ../nbs/00f_pictures.ipynb #c757776d
+FLOW_WORDS = {
+    "flow",
+    "flowx",
+    "flowy",
+    "flowu",
+    "flowv",
+    "optflow",
+    "tvl",
+    "depth",
+    "mask",
+    "masks",
+    "disparity",
+}
+OTHER_WORDS = {
+    "thumb",
+    "thumbs",
+    "thumbnail",
+    "preview",
+    "cover",
+    "poster",
+    "folder",
+    "albumart",
+    "icon",
+    "label",
+    "labels",
+    "seg",
+    "segmentation",
+    "annotation",
+    "heatmap",
+    "pose",
+    "skeleton",
+    "warp",
+}
 COLOUR_WORDS = {"img", "image", "images", "frame", "frames", "rgb", "color", "colour", "im", "pic", "picture"}
+
 
 def _words(kind):
     "The words in the name of a kind."
     return set(re.findall(r"[^\W\d_]+", kind.lower()))
+
 
 def picture_kinds(
     folder: str | Path,  # a folder of pictures
@@ -55,6 +91,7 @@ def picture_kinds(
     for file in files:
         kinds.setdefault(re.sub(r"\d+", "#", file.stem), []).append(file)
     return kinds if any("#" in kind for kind in kinds) else {"": files} if files else {}
+
 
 def _colour_kinds(kinds):
     "The kinds that may be colour frames."
@@ -86,6 +123,7 @@ def refused_pictures(
         stems[number] = file.name
     return None
 
+
 def frame_files(
     folder: str | Path,  # a folder of pictures, one a frame
 ) -> list:  # of Path; empty where it holds none
@@ -112,6 +150,7 @@ def read_picture(
             turned = turned.convert("RGBA")
         return np.array(turned.convert("RGB"))
 
+
 def picture_size(
     path: str | Path,  # a picture
 ) -> tuple:  # width, height
@@ -123,7 +162,8 @@ def picture_size(
 # %% ../nbs/00f_pictures.ipynb #38a21709
 class Pictures:
     "Reads a folder of pictures as a video."
-    rate = 30.  # pictures do not tell
+
+    rate = 30.0  # pictures do not tell
     damaged = 0
     resized = False
 

@@ -18,8 +18,10 @@ import av.error
 import numpy as np
 
 from .pictures import frame_files
+
 try:
     import decord
+
     decord.logging.set_level(decord.logging.QUIET)  # what goes wrong is said by VideoError
 except ImportError:
     decord = None  # PyAV reads the same frames
@@ -27,6 +29,7 @@ except ImportError:
 # %% ../nbs/00g_probing.ipynb #06099f4e
 class VideoError(Exception):
     "A video that cannot be read: `path` and `reason`."
+
     def __init__(
         self,
         path: str | Path,  # the file
@@ -43,10 +46,15 @@ class VideoError(Exception):
 REFUSES = "damaged: the decoder refuses a part of it"
 NO_VIDEO = "not a video, or cut short"
 MESSAGES = {  # part of a decoder's message → what is said instead
-    "avcodec_send_packet": REFUSES, "av_read_frame": REFUSES, "Error reading": NO_VIDEO,
-    "Failed to measure": NO_VIDEO, "Invalid data": NO_VIDEO, "End of file": NO_VIDEO,
+    "avcodec_send_packet": REFUSES,
+    "av_read_frame": REFUSES,
+    "Error reading": NO_VIDEO,
+    "Failed to measure": NO_VIDEO,
+    "Invalid data": NO_VIDEO,
+    "End of file": NO_VIDEO,
     "cannot find video stream": "no video stream that decord can decode (AV1, for one, it cannot)",
 }
+
 
 def plainly_unreadable(
     path: Path,  # a video file, or a folder of pictures
@@ -60,6 +68,7 @@ def plainly_unreadable(
         return "is empty (0 bytes)"
     return None if os.access(path, os.R_OK) else "may not be read (permissions)"
 
+
 def _why_unreadable(path, error, opened=False):
     "The reason in one line, after a decoder's error."
     if reason := plainly_unreadable(path):
@@ -70,6 +79,7 @@ def _why_unreadable(path, error, opened=False):
         return REFUSES
     known = [reason for part, reason in MESSAGES.items() if part in message]
     return known[0] if known else message or type(error).__name__
+
 
 @contextlib.contextmanager
 def named_errors(
@@ -83,13 +93,13 @@ def named_errors(
     except (RuntimeError, IndexError, ValueError, OSError, av.error.FFmpegError, *decoders) as error:
         raise VideoError(path, _why_unreadable(path, error, opened)) from error
 
-# %% ../nbs/00g_probing.ipynb #31a80ec6
+# %% ../nbs/00g_probing.ipynb #5d9e614a
 @contextlib.contextmanager
 def opened_video(
     path: Path,  # a video file
 ):  # of (container, stream)
     "Inside the block a file is open, at the video stream that a player shows, decoded by one thread."
-    # names may hold a colon, and texts in a file may be of any coding; threads take longer to start than a small file
+    # names may hold a colon, texts in a file be of any coding; threads take longer to start than a small file
     with av.open(f"file:{path}", metadata_errors="replace") as container:
         pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
         streams = [s for s in container.streams.video if not s.disposition & pictures]
@@ -101,9 +111,11 @@ def opened_video(
             stream.codec_context.thread_count = 1
         yield container, stream
 
+
 @dataclass
 class Look:
     "What a look through the packets of a file tells."
+
     codec: str  # its name
     container: str  # names of the format, with commas
     height: int  # as stored, before it is turned
@@ -114,12 +126,13 @@ class Look:
     hidden: int = 0  # packets that an edit list hides
     timed: bool = True  # each packet has a time of its own, and the first one has the least
     leading: int = 0  # packets that are shown before the first one: they may lack what they refer to
-    end: float = 0.  # of the last packet, in seconds
+    end: float = 0.0  # of the last packet, in seconds
     read: int = 0  # bytes, up to the end of the last packet
     matrix: tuple = (1, 0, 0, 1)  # signs of a, b, c, d of the display matrix
     plain: bool = True  # eight bits a colour, not interlaced, one video stream, one size
     notes: list = field(default_factory=list)  # what is unusual
     cut: str = None  # why it seems to be cut short
+
 
 def _is_shown(packet, codec):
     "Whether a packet gives a frame that is shown; VP8 and VP9 say so in the first byte."
@@ -139,6 +152,7 @@ def _first_frame(packet):
     with contextlib.suppress(av.error.FFmpegError):
         return next(iter(packet.decode()), None)
 
+
 def _matrix(frame):
     "The signs of a, b, c, d in a frame's display matrix: how it is turned and mirrored before it is shown."
     data = frame.side_data.get("DISPLAYMATRIX")
@@ -148,6 +162,7 @@ def _matrix(frame):
     a, b, c, d = (int(sign) for sign in np.sign(values))
     straight = bool(a and d and not b and not c) or bool(b and c and not a and not d)
     return (a, b, c, d) if straight else (1, 0, 0, 1)
+
 
 def as_shown(
     pixels: np.ndarray,  # (H, W, 3) as stored
@@ -163,9 +178,17 @@ def as_shown(
         pixels = pixels[::-1]
     return pixels
 
-MATRIX_NOTES = {(1, 0, 0, 1): "", (0, 1, -1, 0): "rotated by 270°", (-1, 0, 0, -1): "rotated by 180°",
-                (0, -1, 1, 0): "rotated by 90°", (-1, 0, 0, 1): "mirrored", (1, 0, 0, -1): "mirrored upside down",
-                (0, 1, 1, 0): "mirrored and turned by 90°", (0, -1, -1, 0): "mirrored and turned by 270°"}
+
+MATRIX_NOTES = {
+    (1, 0, 0, 1): "",
+    (0, 1, -1, 0): "rotated by 270°",
+    (-1, 0, 0, -1): "rotated by 180°",
+    (0, -1, 1, 0): "rotated by 90°",
+    (-1, 0, 0, 1): "mirrored",
+    (1, 0, 0, -1): "mirrored upside down",
+    (0, 1, 1, 0): "mirrored and turned by 90°",
+    (0, -1, -1, 0): "mirrored and turned by 270°",
+}
 
 # %% ../nbs/00g_probing.ipynb #bb984333
 def _packets(container, stream, look):
@@ -195,6 +218,7 @@ def _packets(container, stream, look):
     look.timed = keys[0] and not look.leading
     return first
 
+
 def look_through(
     path: Path,  # a video file
 ) -> Look:
@@ -216,7 +240,7 @@ def look_through(
         look.notes += filter(None, _unusual(stream, look))
     return look
 
-# %% ../nbs/00g_probing.ipynb #1966c00e
+# %% ../nbs/00g_probing.ipynb #0d7f72dd
 def _declared_bytes(path):
     "How many bytes an AVI or Matroska file says that it has; None where it does not tell."
     with open(path, "rb") as file:
@@ -224,18 +248,20 @@ def _declared_bytes(path):
     if head[:4] == b"RIFF":
         return 8 + int.from_bytes(head[4:8], "little")
     at = head.find(bytes.fromhex("18538067"))  # Matroska's segment, after the header
-    if head[:4] != bytes.fromhex("1a45dfa3") or at < 0 or not head[at + 4:at + 5]:
+    if head[:4] != bytes.fromhex("1a45dfa3") or at < 0 or not head[at + 4 : at + 5]:
         return None
     length = 9 - head[at + 4].bit_length()  # bytes of the number that follows
-    size = int.from_bytes(head[at + 4:at + 4 + length], "big") - (1 << 7 * length)
+    size = int.from_bytes(head[at + 4 : at + 4 + length], "big") - (1 << 7 * length)
     unknown = (1 << 7 * length) - 1
     return None if size == unknown else at + 4 + length + size
+
 
 def _cut_short(path, container, stream, look):
     "Why packets seem to be missing, else None."
     packets, size = look.packets + look.hidden, path.stat().st_size
     if stream.frames and "mp4" in container.format.name:
-        listed = min(stream.frames, len(stream.index_entries) or stream.frames)  # an edit list may leave some out
+        # an edit list may leave some out
+        listed = min(stream.frames, len(stream.index_entries) or stream.frames)
         return f"cut short: {packets} of {listed} frames" if packets < listed else None
     whole = stream.duration and float(stream.duration * stream.time_base)
     if not whole and container.duration and len(container.streams) == 1:
@@ -250,10 +276,11 @@ def _cut_short(path, container, stream, look):
         look.end = whole
     return None
 
+
 def _unusual(stream, look):
-    "Notes on what is unusual about a video that can be read. An AVI file has one rate, and leaves frames out."
+    "What is unusual about a video that can be read. An AVI file has one rate, and leaves frames out."
     steps = sorted(later - earlier for earlier, later in zip(look.times, look.times[1:]))
-    usual = steps[len(steps)//2] if steps else 0
+    usual = steps[len(steps) // 2] if steps else 0
     ratio = stream.sample_aspect_ratio
     if look.packets == 1:
         yield "one frame"
