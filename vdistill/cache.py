@@ -25,37 +25,48 @@ import torch
 from tqdm import tqdm
 
 import vdistill
-from .clips import frames_hash, resize_crop, sampled_frames, write_json, _resized_shape
+from .clips import _resized_shape, frames_hash, resize_crop, sampled_frames, write_json
 from .videos import READER, doubts, examine
 
 # %% ../nbs/00a_cache.ipynb #206df226
 KEPT = ("stamp", "first", "frames", "error", "digest", "reader", "codec")  # of an entry, in memory
 
+
 def _stamp(path):
     "Tells whether a file has changed since it was indexed; None where there is none."
-    try: stat = path.stat()
-    except OSError: return None
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
     return [stat.st_size, stat.st_mtime_ns]
+
 
 def _entry(line):
     "A line of the index, or None where it is damaged."
-    try: entry = json.loads(line)
-    except ValueError: return None
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
     whole = line.endswith(b"\n") and isinstance(entry, dict) and "video" in entry
     return entry if whole and ("error" in entry or {"first", "frames"} <= entry.keys()) else None
 
+
 def _index_lines(folder):
     "Lines of the index, one after the other."
-    if not (folder/"index.jsonl").exists(): return
-    with open(folder/"index.jsonl", "rb") as lines: yield from lines
+    if not (folder / "index.jsonl").exists():
+        return
+    with open(folder / "index.jsonl", "rb") as lines:
+        yield from lines
+
 
 def _read_index(folder, frame_bytes):
     "Entries by video, and the bytes of index and frames that they vouch for."
-    room = (folder/"frames.u8").stat().st_size // frame_bytes if (folder/"frames.u8").exists() else 0
+    room = (folder / "frames.u8").stat().st_size // frame_bytes if (folder / "frames.u8").exists() else 0
     entries, good, end = {}, 0, 0
     for line in _index_lines(folder):
         entry = _entry(line)
-        if entry is None or entry.get("first", 0) + entry.get("frames", 0) > room: break
+        if entry is None or entry.get("first", 0) + entry.get("frames", 0) > room:
+            break
         entries[entry["video"]] = {key: entry[key] for key in KEPT if key in entry}  # the rest stays on disk
         good, end = good + len(line), max(end, entry.get("first", 0) + entry.get("frames", 0))
     return entries, good, end * frame_bytes
@@ -66,14 +77,17 @@ def _decode_into(path, into, size, resize, sampling, kept):
     stamp, written = _stamp(Path(path)), frames_hash()
     keep = None if sampling == "all" else lambda n, rate: sampled_frames(n, rate, sampling, kept)
     with open(into, "wb") as file:
+
         def write(frames):
             "Frames go to the file and into the digest."
             pixels = frames.flatten().numpy()
             file.write(pixels)
             written.update(pixels)
+
         facts = examine(path, keep, write, transform=lambda frames: resize_crop(frames, size, resize))
     made = {} if facts["status"] == "bad" else {"digest": written.hexdigest()}
     return facts | {"stamp": stamp, "reader": READER} | made
+
 
 def serve():
     "What a worker process does: jobs in, facts out, a line each, until its input ends."
@@ -84,49 +98,70 @@ def serve():
     for line in sys.stdin:
         limit, job = json.loads(line)
         signal.alarm(int(limit) + 10)  # should nobody be left to stop it
-        try: answer = _decode_into(**job)
-        except Exception as error: answer = {"failed": f"{type(error).__name__}: {error}"}
+        try:
+            answer = _decode_into(**job)
+        except Exception as error:
+            answer = {"failed": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
 
 # %% ../nbs/00a_cache.ipynb #c226be59
 class Worker:
     "A process that reads one video after the other, and can be stopped in the middle of one."
-    def __init__(self): self.process = None
+
+    def __init__(self):
+        self.process = None
 
     def start(self):
         "Start the process and wait until it is ready."
         path = os.pathsep.join([str(Path(vdistill.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        self.process = subprocess.Popen([sys.executable, "-c", "from vdistill.cache import serve; serve()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
-        if self.process.stdout.readline() != b"ready\n": raise RuntimeError("a decoding process does not start; try: python -c 'import vdistill.cache'")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from vdistill.cache import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        )
+        if self.process.stdout.readline() != b"ready\n":
+            raise RuntimeError("a decoding process does not start; try: python -c 'import vdistill.cache'")
 
-    def ask(self,
+    def ask(
+        self,
         job: dict,  # arguments of `_decode_into`
         limit: float,  # seconds
     ) -> dict:  # facts
         "Have one video read."
-        if self.process is None: self.start()
+        if self.process is None:
+            self.start()
         self.process.stdin.write(json.dumps([limit, job]).encode() + b"\n")
         self.process.stdin.flush()
         in_time = select.select([self.process.stdout], [], [], limit)[0]
         answer = self.process.stdout.readline() if in_time else b""
-        if answer: return json.loads(answer)
-        reason = f"the decoder died of it (signal {-self.process.wait()})" if in_time else f"took longer than {limit:g} s"
+        if answer:
+            return json.loads(answer)
+        reason = (
+            f"the decoder died of it (signal {-self.process.wait()})"
+            if in_time
+            else f"took longer than {limit:g} s"
+        )
         self.stop()
         return {"status": "bad", "reason": reason, "stamp": _stamp(Path(job["path"])), "reader": READER}
 
     def stop(self):
         "End the process, whatever it does."
         process, self.process = self.process, None
-        if process is None: return
+        if process is None:
+            return
         process.kill()
         process.wait()
-        process.stdin.close(); process.stdout.close()
+        process.stdin.close()
+        process.stdout.close()
 
 # %% ../nbs/00a_cache.ipynb #d85883b1
 def cores() -> int:
     "How many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 def answers_in_order(
     jobs,  # pairs of job and limit, see `Worker.ask`
@@ -134,58 +169,96 @@ def answers_in_order(
 ):  # of facts
     "The answers to all jobs, in order, by n processes that run only a little ahead."
     crew, idle, ahead = [Worker() for _ in range(n)], queue.SimpleQueue(), collections.deque()
-    for worker in crew: idle.put(worker)
+    for worker in crew:
+        idle.put(worker)
+
     def ask(job, limit):
         "Whoever is idle does it."
         worker = idle.get()
-        try: return worker.ask(job, limit)
-        finally: idle.put(worker)
+        try:
+            return worker.ask(job, limit)
+        finally:
+            idle.put(worker)
+
     pool = concurrent.futures.ThreadPoolExecutor(n)
     try:
         for job, limit in jobs:
             ahead.append(pool.submit(ask, job, limit))
-            if len(ahead) > 2 * n: yield ahead.popleft().result()
-        while ahead: yield ahead.popleft().result()
+            if len(ahead) > 2 * n:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for worker in crew: worker.stop()  # whatever they do: nobody waits for it
+        for worker in crew:
+            worker.stop()  # whatever they do: nobody waits for it
         pool.shutdown()
-        for worker in crew: worker.stop()  # one may have started in between
+        for worker in crew:
+            worker.stop()  # one may have started in between
 
 # %% ../nbs/00a_cache.ipynb #7bcb35ca
 @contextlib.contextmanager
 def _locked(folder):
     "Only one process at a time builds the cache in `folder`."
-    with open(folder/"lock", "w") as lock:
+    with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
+
 def _append(folder, videos, root, shape, workers, limit, bar):
     "Have `videos` read and append them to the cache in `folder`; `shape`: size, resize, sampling and kept."
-    for old in folder.glob("*.part"): old.unlink()
-    ways = [folder/f"{i}.part" for i in range(2 * workers + 2)]  # more than are ever under way
+    for old in folder.glob("*.part"):
+        old.unlink()
+    ways = [folder / f"{i}.part" for i in range(2 * workers + 2)]  # more than are ever under way
     megabytes = lambda stamp: stamp[0] / 1e6 if stamp else 0
-    jobs = (({"path": str(root/v), "into": str(ways[i % len(ways)])} | shape, limit + megabytes(_stamp(root/v))) for i, v in enumerate(videos))
+    jobs = (
+        (
+            {"path": str(root / v), "into": str(ways[i % len(ways)])} | shape,
+            limit + megabytes(_stamp(root / v)),
+        )
+        for i, v in enumerate(videos)
+    )
     answers = answers_in_order(jobs, workers)
-    with contextlib.closing(answers), open(folder/"frames.u8", "ab") as frames, open(folder/"index.jsonl", "a") as index:
+    with (
+        contextlib.closing(answers),
+        open(folder / "frames.u8", "ab") as frames,
+        open(folder / "index.jsonl", "a") as index,
+    ):
         for i, (video, facts) in enumerate(zip(videos, answers)):
-            if "failed" in facts: raise RuntimeError(f"{video}: {facts['failed']}")
-            if facts["status"] == "bad": entry = facts | {"error": facts["reason"]}
+            if "failed" in facts:
+                raise RuntimeError(f"{video}: {facts['failed']}")
+            if facts["status"] == "bad":
+                entry = facts | {"error": facts["reason"]}
             else:
                 entry = facts | {"first": frames.tell() // (3 * shape["size"] ** 2), "frames": facts["kept"]}
-                with open(ways[i % len(ways)], "rb") as made: shutil.copyfileobj(made, frames, 1 << 20)
+                with open(ways[i % len(ways)], "rb") as made:
+                    shutil.copyfileobj(made, frames, 1 << 20)
                 frames.flush()
             index.write(json.dumps({"video": video} | entry) + "\n")
             index.flush()
             bar.update()
-    for way in ways: way.unlink(missing_ok=True)
+    for way in ways:
+        way.unlink(missing_ok=True)
 
 # %% ../nbs/00a_cache.ipynb #af5170ff
-TABLE = ("video", "status", "reason", "length", "height", "width", "rate", "codec", "kept", "bytes")  # columns
+TABLE = (
+    "video",
+    "status",
+    "reason",
+    "length",
+    "height",
+    "width",
+    "rate",
+    "codec",
+    "kept",
+    "bytes",
+)  # columns
+
 
 @dataclass
 class FrameCache:
     "Frames of many videos at one size, on disk."
+
     folder: Path  # holds frames.u8, index.jsonl and complete.json
     frames: torch.Tensor  # uint8 (F, 3, size, size), mapped from the file, never copied whole
     where: dict  # video -> (first frame, number of frames)
@@ -195,19 +268,26 @@ class FrameCache:
     remade: dict = field(default_factory=dict)  # why entries of an older cache were made again -> how many
 
     @property
-    def nbytes(self): return self.frames.numel()
+    def nbytes(self):
+        return self.frames.numel()
 
     def rows(self):  # of dict, by the columns of TABLE
         "What is known of each video."
         for entry in filter(None, map(_entry, _index_lines(self.folder))):
             video, stamp = entry["video"], entry.get("stamp")
-            if self.where.get(video, (None,))[0] == entry.get("first", -1) or self.unreadable.get(video) == entry.get("error", -1):
-                yield {column: entry.get(column, "") for column in TABLE} | {"bytes": stamp[0] if stamp else 0}
+            if self.where.get(video, (None,))[0] == entry.get("first", -1) or self.unreadable.get(
+                video
+            ) == entry.get("error", -1):
+                yield {column: entry.get(column, "") for column in TABLE} | {
+                    "bytes": stamp[0] if stamp else 0
+                }
+
 
 def _map_frames(path, size):
-    "The file as a tensor; pages are read when they are touched. Private: writing to it never reaches the file."
+    "The file as a tensor; pages are read when touched. Private: what is written never reaches the file."
     n = path.stat().st_size
-    if n == 0: return torch.empty(0, 3, size, size, dtype=torch.uint8)  # an empty file cannot be mapped
+    if n == 0:
+        return torch.empty(0, 3, size, size, dtype=torch.uint8)  # an empty file cannot be mapped
     return torch.from_file(str(path), shared=False, size=n, dtype=torch.uint8).view(-1, 3, size, size)
 
 # %% ../nbs/00a_cache.ipynb #6fc183af
@@ -221,32 +301,37 @@ def cache_folder(
     "Where the cache of one frame size lies. The 2 is the version of the format."
     sides = [] if resize is None else [resize] if isinstance(resize, int) else resize
     thinned = "" if sampling == "all" else f"-{kept}{sampling}"
-    return Path(parent)/f"frames2-{size}px{'-of-' if sides else ''}{'x'.join(str(int(s)) for s in sides)}{thinned}"
+    return (
+        Path(parent)
+        / f"frames2-{size}px{'-of-' if sides else ''}{'x'.join(str(int(s)) for s in sides)}{thinned}"
+    )
 
 # %% ../nbs/00a_cache.ipynb #95f323b6
 def _signed(folder, entry, frame_bytes):
     "An entry of the index with the digest of its cached frames."
     digest = frames_hash()
-    with open(folder/"frames.u8", "rb") as frames:
+    with open(folder / "frames.u8", "rb") as frames:
         frames.seek(entry["first"] * frame_bytes)
         for _ in range(entry["frames"]):
             digest.update(frames.read(frame_bytes))
     return entry | {"digest": digest.hexdigest()}
 
+
 def _rewrite_index(folder, change):
     "Replace the index, each entry by what `change` makes of it, whole or not at all."
-    draft = folder/"index.jsonl.new"
+    draft = folder / "index.jsonl.new"
     with open(draft, "w") as file:
         for entry in map(_entry, _index_lines(folder)):
             file.write(json.dumps(change(entry)) + "\n")
-    draft.replace(folder/"index.jsonl")
+    draft.replace(folder / "index.jsonl")
+
 
 def _trim(folder, good, end):
     "Cut off what no entry vouches for: `good` bytes of the index and `end` bytes of frames stay."
-    (folder/"complete.json").unlink(missing_ok=True)
+    (folder / "complete.json").unlink(missing_ok=True)
     for name, length in (("index.jsonl", good), ("frames.u8", end)):
-        (folder/name).touch()
-        os.truncate(folder/name, length)
+        (folder / name).touch()
+        os.truncate(folder / name, length)
 
 # %% ../nbs/00a_cache.ipynb #d9fc871e
 def _why_again(path, entry, sampling):
@@ -259,48 +344,55 @@ def _why_again(path, entry, sampling):
         return "frames were found by seeking"
     return doubts(path)
 
+
 def _sign(folder, entries, trusted, frame_bytes):
     "Mark the entries of the videos in `trusted` as good, with the digest of their frames."
+
     def change(entry):
         "The entry, marked where it is the valid one of such a video."
         video = entry["video"]
         if video not in trusted or entries[video].get("first") != entry.get("first", -1):
             return entry
         return _signed(folder, entry, frame_bytes) | {"reader": READER}
+
     _rewrite_index(folder, change)
+
 
 def _work_left(videos, entries, root, sampling):
     "Which videos are to be read, why some of them are read again, and which old entries are good."
     missing, again, trusted = [], collections.Counter(), set()
     for video in dict.fromkeys(videos):
         entry = entries.get(video)
-        if entry is None or entry["stamp"] != _stamp(root/video):
+        if entry is None or entry["stamp"] != _stamp(root / video):
             missing.append(video)
-        elif why := _why_again(root/video, entry, sampling):
+        elif why := _why_again(root / video, entry, sampling):
             missing.append(video)
             again[why] += 1
         elif entry.get("reader") != READER:
             trusted.add(video)
     return missing, dict(again), trusted
 
+
 def _complete(folder, videos, root, shape, workers, limit, progress):
     "Bring the cache in `folder` to hold all of `videos`: its entries, how many were read now, and why again."
     frame_bytes = 3 * shape["size"] ** 2
     entries, good, end = _read_index(folder, frame_bytes)
     missing, again, trusted = _work_left(videos, entries, root, shape["sampling"])
-    if not missing and not trusted and (folder/"complete.json").exists():
+    if not missing and not trusted and (folder / "complete.json").exists():
         return entries, 0, again
     _trim(folder, good, end)
     if trusted:
         _sign(folder, entries, trusted, frame_bytes)
     workers = min(workers or cores(), 1 + len(missing) // 64)  # a process takes seconds to start
     shown = progress and missing
-    with tqdm(total=len(missing), desc=f"decoding at {shape['size']} px", unit="video", disable=not shown) as bar:
+    with tqdm(
+        total=len(missing), desc=f"decoding at {shape['size']} px", unit="video", disable=not shown
+    ) as bar:
         if missing:
             _append(folder, missing, root, shape, workers, limit, bar)
     entries = _read_index(folder, frame_bytes)[0]
     unreadable = sum("error" in entry for entry in entries.values())
-    write_json(folder/"complete.json", shape | {"videos": len(entries), "unreadable": unreadable})
+    write_json(folder / "complete.json", shape | {"videos": len(entries), "unreadable": unreadable})
     return entries, len(missing), again
 
 # %% ../nbs/00a_cache.ipynb #51088530
@@ -314,15 +406,18 @@ def frame_cache(
     progress: bool = True,  # show a bar where there is something to decode
     sampling: str = "all",  # which frames of a video are kept, see `sampled_frames`
     kept: int = None,  # how many of each video, unless all
-    limit: float = 60.,  # seconds for one video, and one more for each megabyte
+    limit: float = 60.0,  # seconds for one video, and one more for each megabyte
 ) -> FrameCache:
     "All frames of `videos` at one size, decoded where the cache lacks them."
     _resized_shape(size, size, size, resize)  # refuses a size that cannot work before any file is touched
-    folder, shape = cache_folder(parent, size, resize, sampling, kept), {"size": size, "resize": resize, "sampling": sampling, "kept": kept}
+    folder, shape = (
+        cache_folder(parent, size, resize, sampling, kept),
+        {"size": size, "resize": resize, "sampling": sampling, "kept": kept},
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         entries, decoded, again = _complete(folder, videos, Path(root), shape, workers, limit, progress)
-        frames = _map_frames(folder/"frames.u8", size)
+        frames = _map_frames(folder / "frames.u8", size)
     asked = {video: entries[video] for video in videos}
     where = {video: (e["first"], e["frames"]) for video, e in asked.items() if "error" not in e}
     unreadable = {video: e["error"] for video, e in asked.items() if "error" in e}

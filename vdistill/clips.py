@@ -63,16 +63,21 @@ def frame_indices(
     "The frames that a clip takes from a video of `n_video` frames (the paper's sampling)."
     n = torch.as_tensor(n_video, dtype=torch.int64)
     if frames < 1 or stride < 1 or (n < 1).any():
-        raise ValueError(f"frames, stride and the video's length must be at least 1: {frames}, {stride}, {n_video}")
+        raise ValueError(
+            f"frames, stride and the video's length must be at least 1: {frames}, {stride}, {n_video}"
+        )
     step = (n // frames).clamp(1, stride)
     slack = (n - (frames - 1) * step - 1).clamp(min=0)  # how far the window can move
-    if generator is None: start = slack // 2
-    else: start = (torch.rand(n.shape, generator=generator, dtype=torch.float64) * (slack + 1)).long()
+    if generator is None:
+        start = slack // 2
+    else:
+        start = (torch.rand(n.shape, generator=generator, dtype=torch.float64) * (slack + 1)).long()
     wanted = start[..., None] + torch.arange(frames) * step[..., None]
     return torch.minimum(wanted, n[..., None] - 1)
 
 # %% ../nbs/00_clips.ipynb #578b3e41
 SAMPLINGS = ("all", "middle", "spread")
+
 
 def sampled_frames(
     n: int,  # frames in the video
@@ -81,9 +86,12 @@ def sampled_frames(
     frames: int,  # T; for 'all' it does not matter
 ) -> torch.Tensor:  # int64 (T,), or (n,) for 'all'
     "Which frames of a video are kept: all, T at two a second from the middle, or T spread over all of it."
-    if sampling not in SAMPLINGS: raise ValueError(f"sampling={sampling!r}: allowed are {', '.join(SAMPLINGS)}")
-    if sampling == "all": return torch.arange(n)
-    if sampling == "middle": return frame_indices(n, frames, max(1, round(rate / 2)))
+    if sampling not in SAMPLINGS:
+        raise ValueError(f"sampling={sampling!r}: allowed are {', '.join(SAMPLINGS)}")
+    if sampling == "all":
+        return torch.arange(n)
+    if sampling == "middle":
+        return frame_indices(n, frames, max(1, round(rate / 2)))
     stride = max(1, (n - 1) // max(1, frames - 1))
     return (max(0, n - 1 - (frames - 1) * stride) // 2 + torch.arange(frames) * stride).clamp(max=n - 1)
 
@@ -94,10 +102,12 @@ def _resized_shape(height, width, size, resize):
     if isinstance(resize, int):
         short = min(height, width)
         shape = round(height * resize / short), round(width * resize / short)
-    else: shape = tuple(int(side) for side in resize)
+    else:
+        shape = tuple(int(side) for side in resize)
     if len(shape) != 2 or min(shape) < size or size < 1:
         raise ValueError(f"resize={resize} leaves no square of size={size} to cut out")
     return shape
+
 
 def resize_crop(
     frames: torch.Tensor,  # uint8 (n, C, H, W)
@@ -107,18 +117,20 @@ def resize_crop(
     "Resize (bilinear, antialiased), then cut out the centre."
     shape = _resized_shape(*frames.shape[-2:], size, resize)
     if shape != tuple(frames.shape[-2:]):
-        # On bytes: ten times as fast as on floats, in a quarter of the memory, and at most one level of 255 away.
+        # On bytes: ten times as fast as on floats, in a quarter of the memory, at most one level of 255 away.
         frames = F.interpolate(frames, shape, mode="bilinear", antialias=True, align_corners=False)
     top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-    return frames[..., top:top+size, left:left+size].contiguous()
+    return frames[..., top : top + size, left : left + size].contiguous()
 
 # %% ../nbs/00_clips.ipynb #000a06f6
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # per colour channel, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+
 def _per_channel(values, like):
     "A value a channel, shaped to meet (..., C, H, W)."
     return torch.as_tensor(values, dtype=torch.float32, device=like.device).view(-1, 1, 1)
+
 
 def normalise(
     clips: torch.Tensor,  # uint8 (..., C, H, W)
@@ -127,6 +139,7 @@ def normalise(
 ) -> torch.Tensor:  # float32 (..., C, H, W)
     "Bytes to floats around 0."
     return (clips.float() / 255 - _per_channel(mean, clips)) / _per_channel(std, clips)
+
 
 def denormalise(
     clips: torch.Tensor,  # float (..., C, H, W)
@@ -152,6 +165,7 @@ def write_json(
 @dataclass(repr=False)
 class Clips:
     "Labelled videos of one split, from which clips of T frames are drawn."
+
     frames: torch.Tensor  # uint8 (F, C, H, W): all frames of all videos, usually mapped from a `FrameCache`
     first: torch.Tensor  # int64 (N,): where each video starts in `frames`
     lengths: torch.Tensor  # int64 (N,): its number of frames
@@ -164,7 +178,8 @@ class Clips:
     digests: list = None  # N hex digests of the videos' frames; None: computed from the frames when asked
 
     def __post_init__(self):
-        if self.names is None: self.names = [f"video {i}" for i in range(len(self.labels))]
+        if self.names is None:
+            self.names = [f"video {i}" for i in range(len(self.labels))]
         if not len(self.first) == len(self.lengths) == len(self.labels) == len(self.names):
             raise ValueError("first, lengths, labels and names must be equally long")
         if self.digests is not None and len(self.digests) != len(self.labels):
@@ -172,9 +187,11 @@ class Clips:
         if self.n_frames < 1 or self.stride < 1:
             raise ValueError(f"n_frames and stride must be at least 1: {self.n_frames}, {self.stride}")
         unknown = self.labels[(self.labels < 0) | (self.labels >= len(self.classes))].tolist()
-        if unknown: raise ValueError(f"label {unknown[0]} has no class name")
+        if unknown:
+            raise ValueError(f"label {unknown[0]} has no class name")
 
-    def __len__(self): return len(self.labels)
+    def __len__(self):
+        return len(self.labels)
 
 # %% ../nbs/00_clips.ipynb #ccf7a547
 @patch(as_prop=True)
@@ -182,15 +199,19 @@ def shape(self: Clips):
     "Of one clip: (T, C, H, W)."
     return self.n_frames, *self.frames.shape[1:]
 
+
 @patch(as_prop=True)
 def nbytes(self: Clips):
     "Of the set as one uint8 clip a video: N·T·C·H·W."
     return len(self) * torch.Size(self.shape).numel()
 
+
 @patch
 def __repr__(self: Clips):
-    return (f"Clips({self.split}: {len(self)} videos of {len(self.classes)} classes, "
-            f"{'×'.join(map(str, self.shape))} at stride {self.stride}, {self.nbytes/1e6:.2f} MB)")
+    return (
+        f"Clips({self.split}: {len(self)} videos of {len(self.classes)} classes, "
+        f"{'×'.join(map(str, self.shape))} at stride {self.stride}, {self.nbytes / 1e6:.2f} MB)"
+    )
 
 # %% ../nbs/00_clips.ipynb #5588f366
 @patch
@@ -204,13 +225,15 @@ def draw(
     inside = frame_indices(self.lengths[items], self.n_frames, self.stride, generator)
     return self.frames[self.first[items][:, None] + inside]
 
+
 @patch
 def __getitem__(
     self: Clips,
     item: int,  # which video
 ) -> tuple:  # (uint8 (T, C, H, W), label)
     "The centred clip of one video, and its label."
-    if not -len(self) <= item < len(self): raise IndexError(f"clip {item} of {len(self)}")
+    if not -len(self) <= item < len(self):
+        raise IndexError(f"clip {item} of {len(self)}")
     return self.draw(torch.tensor([item]))[0], int(self.labels[item])
 
 # %% ../nbs/00_clips.ipynb #5302a2e5
@@ -221,6 +244,7 @@ def of_class(
 ) -> torch.Tensor:  # int64 items
     "Which videos belong to class k."
     return (self.labels == k).nonzero().flatten()
+
 
 @patch
 def subset(
@@ -242,9 +266,11 @@ def batches(
     generator: torch.Generator = None,  # shuffles and decides the starts; None: in order and centred
 ):  # of (uint8 (n, T, C, H, W), int64 (n,))
     "All videos once, as batches of clips and labels."
-    if size < 1: raise ValueError(f"a batch needs at least one clip: {size}")
+    if size < 1:
+        raise ValueError(f"a batch needs at least one clip: {size}")
     order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
-    for items in order.split(size): yield self.draw(items, generator), self.labels[items]
+    for items in order.split(size):
+        yield self.draw(items, generator), self.labels[items]
 
 # %% ../nbs/00_clips.ipynb #884ce973
 def clips_of(
@@ -258,13 +284,17 @@ def clips_of(
     "Clips from a tensor that holds them whole."
     n, length = clips.shape[:2]
     labels = torch.as_tensor(labels, dtype=torch.int64)
-    if classes is None: classes = [str(k) for k in range(int(labels.max()) + 1)]
+    if classes is None:
+        classes = [str(k) for k in range(int(labels.max()) + 1)]
     starts, lengths = torch.arange(n) * length, torch.full((n,), length)
-    return Clips(clips.flatten(0, 1), starts, lengths, labels, list(classes), split, None, n_frames or length, stride)
+    return Clips(
+        clips.flatten(0, 1), starts, lengths, labels, list(classes), split, None, n_frames or length, stride
+    )
 
 # %% ../nbs/00_clips.ipynb #34a043ba
 class OneFrameClips(Clips):
     "Clips of one frame of each video, random or the middle one, repeated."
+
     def draw(self, items, generator=None):
         "As `Clips.draw`, of one frame."
         items = torch.as_tensor(items, dtype=torch.int64)
@@ -272,7 +302,9 @@ class OneFrameClips(Clips):
         return self.frames[self.first[items][:, None] + inside].expand(-1, self.n_frames, -1, -1, -1)
 
     @property
-    def nbytes(self): return len(self) * torch.Size(self.shape[1:]).numel()   # of one frame a video
+    def nbytes(self):
+        return len(self) * torch.Size(self.shape[1:]).numel()  # of one frame a video
+
 
 def one_frame(
     clips: Clips,  # any clips
@@ -290,13 +322,15 @@ def frames_hash(
         made.update(frames.detach().cpu().contiguous().flatten().numpy())
     return made
 
+
 @patch
 def video_digests(self: Clips) -> list:  # N texts
     "The digest of each video's frames: as given, or computed."
     if self.digests is not None:
         return list(self.digests)
     ranges = zip(self.first.tolist(), self.lengths.tolist())
-    return [frames_hash(self.frames[first:first+n]).hexdigest() for first, n in ranges]
+    return [frames_hash(self.frames[first : first + n]).hexdigest() for first, n in ranges]
+
 
 @patch
 def digest(self: Clips) -> str:  # 16 hex digits

@@ -19,27 +19,11 @@ from PIL import Image, ImageOps
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 JUNK = frozenset(
     (  # in lower case
-        "@eadir",
-        "@tmp",
-        "@recycle",
-        "@recently-snapshot",
-        "#recycle",
-        "#snapshot",
-        "__macosx",
-        "lost+found",
-        "$recycle.bin",
-        "recycler",
-        "system volume information",
-        "network trash folder",
-        "temporary items",
-        "thumbs.db",
-        "ehthumbs.db",
-        "ehthumbs_vista.db",
-        "desktop.ini",
-        "icon\r",
-        "__pycache__",
+        "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx", "lost+found",
+        "$recycle.bin", "recycler", "system volume information", "network trash folder", "temporary items",
+        "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__pycache__",
     )
-)
+)  # fmt: skip
 
 
 def is_junk(
@@ -64,7 +48,7 @@ def _pictures(folder):
         names = [e.name for e in entries if e.name.lower().endswith(PICTURE_ENDINGS) and e.is_file()]
     return [Path(folder) / name for name in sorted(names, key=numbers) if not is_junk(name)]
 
-# %% ../nbs/00f_pictures.ipynb #22d33302
+# %% ../nbs/00f_pictures.ipynb #c757776d
 FLOW_WORDS = {
     "flow",
     "flowx",
@@ -97,7 +81,6 @@ OTHER_WORDS = {
     "pose",
     "skeleton",
     "warp",
-    "warped",
 }
 COLOUR_WORDS = {"img", "image", "images", "frame", "frames", "rgb", "color", "colour", "im", "pic", "picture"}
 

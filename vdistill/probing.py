@@ -93,13 +93,13 @@ def named_errors(
     except (RuntimeError, IndexError, ValueError, OSError, av.error.FFmpegError, *decoders) as error:
         raise VideoError(path, _why_unreadable(path, error, opened)) from error
 
-# %% ../nbs/00g_probing.ipynb #31a80ec6
+# %% ../nbs/00g_probing.ipynb #5d9e614a
 @contextlib.contextmanager
 def opened_video(
     path: Path,  # a video file
 ):  # of (container, stream)
     "Inside the block a file is open, at the video stream that a player shows, decoded by one thread."
-    # names may hold a colon, texts may be of any coding, and threads take longer to start than a small file
+    # names may hold a colon, texts in a file be of any coding; threads take longer to start than a small file
     with av.open(f"file:{path}", metadata_errors="replace") as container:
         pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
         streams = [s for s in container.streams.video if not s.disposition & pictures]
@@ -240,7 +240,7 @@ def look_through(
         look.notes += filter(None, _unusual(stream, look))
     return look
 
-# %% ../nbs/00g_probing.ipynb #1966c00e
+# %% ../nbs/00g_probing.ipynb #0d7f72dd
 def _declared_bytes(path):
     "How many bytes an AVI or Matroska file says that it has; None where it does not tell."
     with open(path, "rb") as file:
@@ -260,9 +260,8 @@ def _cut_short(path, container, stream, look):
     "Why packets seem to be missing, else None."
     packets, size = look.packets + look.hidden, path.stat().st_size
     if stream.frames and "mp4" in container.format.name:
-        listed = min(
-            stream.frames, len(stream.index_entries) or stream.frames
-        )  # an edit list may leave some out
+        # an edit list may leave some out
+        listed = min(stream.frames, len(stream.index_entries) or stream.frames)
         return f"cut short: {packets} of {listed} frames" if packets < listed else None
     whole = stream.duration and float(stream.duration * stream.time_base)
     if not whole and container.duration and len(container.streams) == 1:
@@ -279,7 +278,7 @@ def _cut_short(path, container, stream, look):
 
 
 def _unusual(stream, look):
-    "Notes on what is unusual about a video that can be read. An AVI file has one rate, and may lack frames."
+    "What is unusual about a video that can be read. An AVI file has one rate, and leaves frames out."
     steps = sorted(later - earlier for earlier, later in zip(look.times, look.times[1:]))
     usual = steps[len(steps) // 2] if steps else 0
     ratio = stream.sample_aspect_ratio

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EACH_A_FRAME', 'DECODERS', 'READER', 'write_video', 'Video', 'decode', 'count_frames', 'probe', 'examine', 'doubts']
 
-# %% ../nbs/00e_videos.ipynb #197468a9
+# %% ../nbs/00e_videos.ipynb #0f1e7ae4
 import collections
 import contextlib
 import itertools
@@ -16,14 +16,22 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from PIL import Image
 from av.video.reformatter import VideoReformatter
+from PIL import Image
 
 from .pictures import Pictures, frame_files, picture_kinds, picture_size
-from .probing import VideoError, as_shown, look_through, named_errors, opened_video
-from .probing import plainly_unreadable
+from vdistill.probing import (
+    VideoError,
+    as_shown,
+    look_through,
+    named_errors,
+    opened_video,
+    plainly_unreadable,
+)
+
 try:
     import decord
+
     decord.logging.set_level(decord.logging.QUIET)  # what goes wrong is said by VideoError
 except ImportError:
     decord = None  # PyAV reads the same frames
@@ -52,10 +60,20 @@ def write_video(
         container.mux(stream.encode())
 
 # %% ../nbs/00e_videos.ipynb #aced1cd9
-EACH_A_FRAME = ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "ffv1")  # where each packet that is shown is a frame
+EACH_A_FRAME = (
+    "h264",
+    "hevc",
+    "vp8",
+    "vp9",
+    "av1",
+    "mjpeg",
+    "ffv1",
+)  # where each packet that is shown is a frame
+
 
 class _InOrder:
     "Reads a video file in order; what is asked for may be in any order."
+
     damaged, resized = 0, False
 
     def __init__(self, path, look):
@@ -99,8 +117,10 @@ class _InOrder:
         rows = [found[i] for i in wanted if i in found]
         return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, 0, 0, 3, dtype=torch.uint8)
 
+
 class _PyAV(_InOrder):
     "Reads a video file with PyAV."
+
     def frames_in_order(self):
         "All frames, not yet converted; the file is open while they are asked for."
         self.converter, self.size = VideoReformatter(), None
@@ -116,12 +136,15 @@ class _PyAV(_InOrder):
         rgb = self.converter.reformat(frame, *self.size, format="rgb24", threads=1)
         return as_shown(rgb.to_ndarray(), self.look.matrix)
 
-# %% ../nbs/00e_videos.ipynb #151a8d14
+# %% ../nbs/00e_videos.ipynb #a2aa66ac
 class _Decord(_InOrder):
     "Reads a video file with decord."
+
     def __init__(self, path, look):
         if decord is None:
-            raise RuntimeError("decord is not installed (it has no wheel for this machine); PyAV reads the same frames")
+            raise RuntimeError(
+                "decord is not installed (it may have no wheel here); PyAV reads the same frames"
+            )
         super().__init__(path, look)
 
     @staticmethod
@@ -140,10 +163,11 @@ class _Decord(_InOrder):
     def pixels(self, frame):
         "A frame without the padding of its rows."
         height, width, channels = frame.shape
-        return frame.reshape(height, width * channels)[:, :3 * width].reshape(height, width, 3)
+        return frame.reshape(height, width * channels)[:, : 3 * width].reshape(height, width, 3)
 
 # %% ../nbs/00e_videos.ipynb #36ff1b4b
 DECODERS = {"decord": _Decord, "pyav": _PyAV}
+
 
 def _reader(path, decoder):
     "Whatever reads this file."
@@ -152,8 +176,10 @@ def _reader(path, decoder):
     look, kind = look_through(path), DECODERS[decoder]
     return _PyAV(path, look) if kind is _Decord and decord and not kind.knows(look) else kind(path, look)
 
+
 class Video:
     "An open video. Any failure to read it is a `VideoError` that names the file and the reason."
+
     def __init__(
         self,
         path: str | Path,  # a video file, or a folder of pictures
@@ -201,7 +227,7 @@ class Video:
             raise VideoError(self.path, f"frame {outside[0]} asked for, it has {len(self)}")
         if not indices:
             raise VideoError(self.path, "no frames asked for")
-        yield from (indices[start:start + run] for start in range(0, len(indices), run))
+        yield from (indices[start : start + run] for start in range(0, len(indices), run))
 
 # %% ../nbs/00e_videos.ipynb #8475b7d2
 def decode(
@@ -214,35 +240,39 @@ def decode(
     "Frames of a video. Any failure to read it is a `VideoError` that names the file and the reason."
     return torch.cat(list(Video(path, decoder).runs(indices, transform, run))).contiguous()
 
+
 def count_frames(
     path: str | Path,  # a video file, or a folder of pictures
 ) -> int:
     "How many frames a video has."
     return len(Video(path))
 
-# %% ../nbs/00e_videos.ipynb #0b666c9a
+# %% ../nbs/00e_videos.ipynb #4d0cd764
 def _facts(path, reader):
     "What `probe` says of a file, by its reader."
     if isinstance(reader, Pictures):
         width, height = picture_size(reader.files[0])
-        return {"length": len(reader), "height": height, "width": width, "rate": 0., "codec": "pictures"}
+        return {"length": len(reader), "height": height, "width": width, "rate": 0.0, "codec": "pictures"}
     look = reader.look
     if look.cut:
         raise VideoError(path, look.cut)
-    return {"length": reader.length or look.packets} | {key: getattr(look, key) for key in ("height", "width", "rate", "codec")}
+    facts = {key: getattr(look, key) for key in ("height", "width", "rate", "codec")}
+    return {"length": reader.length or look.packets} | facts
+
 
 def probe(
     path: str | Path,  # a video file, or a folder of pictures
 ) -> dict:  # length, height, width, rate, codec, note (what is unusual, or '')
-    "What a video is, without decoding it: the length is what the packets tell. What cannot be a video is a `VideoError`."
+    "What a video is, by its packets, without decoding it. What cannot be a video is a `VideoError`."
     reader = Video(path, "pyav").reader
     with named_errors(path):
         facts = _facts(path, reader)
     return facts | {"note": "; ".join(reader.look.notes) if hasattr(reader, "look") else ""}
 
+
 @contextlib.contextmanager
 def _complaints(listen):
-    "Inside the block, what decord's codecs print goes to a file; it gives a function that tells whether they did."
+    "Inside the block, what decord's codecs print goes to a file; the function that it gives tells whether."
     if not listen:
         yield lambda: False
         return
@@ -259,7 +289,7 @@ def _complaints(listen):
 
 # %% ../nbs/00e_videos.ipynb #fbb04840
 def _chosen(video, keep, rate, transform):
-    "The frames that `keep` chooses, in runs; chosen again where the end shows that there are fewer than promised."
+    "The frames that `keep` chooses, in runs; chosen again where fewer come than were promised."
     while True:
         length = len(video)
         try:
@@ -267,6 +297,7 @@ def _chosen(video, keep, rate, transform):
         except VideoError:
             if len(video) == length:
                 raise
+
 
 def _damaged(video):
     "How many frames the codec had to patch up; where decord read, PyAV counts."
@@ -276,6 +307,7 @@ def _damaged(video):
         with named_errors(video.path, opened=True):
             collections.deque(reader.frames_in_order(), maxlen=0)
     return reader.damaged
+
 
 def _verdict(video, notes, kept, damaged):
     "Status, reason and kept of a video that was read."
@@ -287,6 +319,7 @@ def _verdict(video, notes, kept, damaged):
     if video.reader.resized:
         notes = [*notes, "its size changes; shown in that of the first frame"]
     return {"length": n, "status": "odd" if notes else "ok", "reason": "; ".join(notes), "kept": kept}
+
 
 def examine(
     path: str | Path,  # a video file, or a folder of pictures
@@ -316,6 +349,7 @@ def examine(
 
 # %% ../nbs/00e_videos.ipynb #ea12573e
 READER = 1  # raised when some files give other frames than before
+
 
 def doubts(
     path: Path,  # a video file, or a folder of pictures
