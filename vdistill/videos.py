@@ -150,7 +150,8 @@ class _Decord(_InOrder):
     @staticmethod
     def knows(look):
         "Whether it reads such a file as PyAV does."
-        straight = look.matrix == (1, 0, 0, 1) and look.container not in ("mpegts", "gif")
+        tried = {"mov", "matroska", "avi", "flv", "asf", "mpeg"} & set(look.container.split(","))
+        straight = bool(tried) and look.matrix == (1, 0, 0, 1)
         return straight and look.plain and look.timed and not look.hidden
 
     def frames_in_order(self):
