@@ -68,7 +68,8 @@ def plot_factors(
                 ylabel="accuracy (%)",
                 title=", ".join(f"{FACTORS[f]} = {v}" for f, v in fixed.items()),
             )
-            axis.minorticks_off(), axis.grid()
+            axis.minorticks_off()
+            axis.grid()
             if chance is not None:
                 axis.axhline(chance, color=".4", lw=1, ls="--")
         sns.move_legend(axes[-1], "upper left", bbox_to_anchor=(1, 1), title=None)
@@ -102,7 +103,8 @@ def plot_cost(
                 ax=axis,
                 legend="full" if axis is axes[-1] else False,
             )
-            axis.set(xlabel=label, ylabel="accuracy (%)", xlim=(0, 1.08 * points[cost].max())), axis.grid()
+            axis.set(xlabel=label, ylabel="accuracy (%)", xlim=(0, 1.08 * points[cost].max()))
+            axis.grid()
         sns.move_legend(axes[-1], "upper left", bbox_to_anchor=(1, 1))
     plt.close(figure)
     return figure
@@ -129,7 +131,9 @@ def plot_losses(
                 error_kw=dict(lw=1, capsize=2, ecolor=".25"),
                 label=kind,
             )
-        axis.axvline(0, color=".4", lw=1), axis.invert_yaxis(), axis.grid(axis="x")
+        axis.axvline(0, color=".4", lw=1)
+        axis.invert_yaxis()
+        axis.grid(axis="x")
         axis.set(xlabel="accuracy lost without motion (points)")
         figure.legend(loc="outside right upper")
     plt.close(figure)
@@ -157,15 +161,13 @@ def plot_frame_differences(
         sns.scatterplot(
             rows, x="real", y="synthetic", hue="method", style="classes", s=28, alpha=0.8, ax=axis
         )
-        (
-            axis.set(
-                xlim=(0, top),
-                ylim=(-0.03 * top, top),
-                xlabel="frame difference of real clips",
-                ylabel="of synthetic clips",
-            ),
-            axis.grid(),
+        axis.set(
+            xlim=(0, top),
+            ylim=(-0.03 * top, top),
+            xlabel="frame difference of real clips",
+            ylabel="of synthetic clips",
         )
+        axis.grid()
         sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1))
     plt.close(figure)
     return figure
