@@ -138,8 +138,9 @@ class Memory(nn.Module, Registered):
         raise NotImplementedError
 
     def learned(self, parameters):  # → list of (parameters, learning rate)
-        "What of it is learned, and how fast."
-        raise NotImplementedError
+        "What of it is learned, and how fast; here all but label vectors, with `parameters.lr`."
+        mine = [x for name, x in self.named_parameters() if name != "soft_labels"]
+        return [(mine, parameters.lr)]
 
     def decode(self, combo):  # combo (K, vpc) → clips (K, vpc, T, 3, H, W)
         "One clip for each slot, of the combination that is asked for."
@@ -264,7 +265,12 @@ class FrameMemory(Memory, kind="frames"):
         full = random_clips(setting.train, parameters.vpc, setting.norm, generator(seed, "random clips"))
         if parameters.start == "noise":
             full = torch.randn(full.shape, generator=generator(seed, "first frames"))
-        stored = full[:, :, evenly(parameters.n_syn or n_frames, n_frames)]
+        n_syn = parameters.n_syn or n_frames
+        try:
+            check_frames(n_syn, n_frames, parameters.interpolation, parameters.segments)
+        except ValueError as e:
+            raise ParameterError(str(e)) from None
+        stored = full[:, :, evenly(n_syn, n_frames)]
         return cls(stored, n_frames, parameters.interpolation, parameters.segments)
 
     def learned(self, parameters):
@@ -298,6 +304,10 @@ class StillParameters(MemoryParameters):
     start: str = param("real", "random real frames, or noise", choices=STARTS)
     lr: float = param(0.1, "learning rate of the pixels", low=0.0)
 
+    def validate(self):
+        "The number is told, so that stills asked for in either way are the same row."
+        self.spc = self.spc or 2 * self.vpc
+
 
 class StillMemory(FrameMemory, kind="stills"):
     "One frame a clip, shown T times: the static memory of stage 1 (paper section 5)."
@@ -310,7 +320,7 @@ class StillMemory(FrameMemory, kind="stills"):
         "Random frames of real clips, or noise."
         frames = replace(setting.train, n_frames=1, stride=1)
         g = generator(seed, "first stills")
-        first = random_clips(frames, parameters.spc or 2 * parameters.vpc, setting.norm, g, "spc")
+        first = random_clips(frames, parameters.spc, setting.norm, g, "spc")
         if parameters.start == "noise":
             first = torch.randn(first.shape, generator=generator(seed, "first stills"))
         return cls(first, setting.train.n_frames)
