@@ -7,274 +7,352 @@ __all__ = ['NORMS', 'CELLS', 'TORCHVISION', 'NETWORKS', 'InstanceNorm', 'norm_la
            'MiniC3D', 'check_clips', 'halve', 'ConvBlocks', 'ConvNet', 'centre_crop', 'FrameRNN', 'differentiable_rnn',
            'BatchNorm', 'MeanPool', 'ShrinkPool', 'small_clip_layer', 'VideoNetwork', 'make_network', 'build_network']
 
-# %% ../nbs/04_networks.ipynb #e0af6f6b
+# %% ../nbs/04_networks.ipynb #a7139a13
 from contextlib import nullcontext
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
 from .clips import seeded
 
-# %% ../nbs/04_networks.ipynb #f99b4d74
-NORMS = ('none', 'instance', 'group')
+# %% ../nbs/04_networks.ipynb #7565e8d3
+NORMS = ("none", "instance", "group")
+
 
 class InstanceNorm(nn.GroupNorm):
-    "Instance normalisation over all positions of a channel; a channel with one or two positions is left as it is."
-    def __init__(self,
-                 channels: int): # number of channels
+    "Instance normalisation over all positions of a channel; one with one or two positions is left as it is."
+
+    def __init__(
+        self,
+        channels: int,  # number of channels
+    ):
         super().__init__(channels, channels)
 
-    def forward(self,
-                x: torch.Tensor # features (N, channels, ...)
-               ) -> torch.Tensor: # the same shape
+    def forward(
+        self,
+        x: torch.Tensor,  # features (N, channels, ...)
+    ) -> torch.Tensor:  # the same shape
         "Normalise each channel of each clip on its own."
         return super().forward(x) if x[0, 0].numel() > 2 else x
 
-# %% ../nbs/04_networks.ipynb #61413edd
+# %% ../nbs/04_networks.ipynb #60b92288
 def norm_layer(
-    kind: str, # one of NORMS
-    channels: int # number of channels that come in
-) -> nn.Module: # a module that keeps the shape
+    kind: str,  # one of NORMS
+    channels: int,  # number of channels that come in
+) -> nn.Module:  # a module that keeps the shape
     "The normalisation after a convolution; raises `ValueError` for an unknown kind."
-    if kind not in NORMS: raise ValueError(f'norm is {kind!r}; allowed: {", ".join(NORMS)}')
-    if kind == 'instance': return InstanceNorm(channels)
-    return nn.GroupNorm(max(channels // 16, 1), channels) if kind == 'group' else nn.Identity()
+    if kind not in NORMS:
+        raise ValueError(f"norm is {kind!r}; allowed: {', '.join(NORMS)}")
+    if kind == "instance":
+        return InstanceNorm(channels)
+    return nn.GroupNorm(max(channels // 16, 1), channels) if kind == "group" else nn.Identity()
 
-# %% ../nbs/04_networks.ipynb #3892a3e7
+# %% ../nbs/04_networks.ipynb #9855d068
 def shrink(
-    x: torch.Tensor, # features (N, C, T, H, W)
-    kernel: tuple # largest pool (t, h, w), also the stride
-) -> torch.Tensor: # pooled features
+    x: torch.Tensor,  # features (N, C, T, H, W)
+    kernel: tuple,  # largest pool (t, h, w), also the stride
+) -> torch.Tensor:  # pooled features
     "Max-pool whose kernel is cut to what is left of each dimension."
     return F.max_pool3d(x, tuple(min(k, s) for k, s in zip(kernel, x.shape[2:])))
 
-# %% ../nbs/04_networks.ipynb #88c23f53
+# %% ../nbs/04_networks.ipynb #6004b57c
 def average_space_and_pairs(
-    x: torch.Tensor # features (N, C, T, H, W)
-) -> torch.Tensor: # (N, C, max(T-1, 1))
+    x: torch.Tensor,  # features (N, C, T, H, W)
+) -> torch.Tensor:  # (N, C, max(T-1, 1))
     "Mean over height and width, then over each two neighbouring times."
     x = x.mean((3, 4))
     return (x[..., 1:] + x[..., :-1]) / 2 if x.shape[2] > 1 else x
 
-# %% ../nbs/04_networks.ipynb #b2b7f684
+# %% ../nbs/04_networks.ipynb #a7b3595c
 class MiniC3D(nn.Module):
-    "The paper's clip network (section 3 of the fact sheet: three 3-D convolutions, classifier, maximum over time)."
-    def __init__(self,
-                 n_classes: int, # K
-                 widths: tuple = (64, 128, 128), # channels of the three stages
-                 norm: str = 'none', # after each convolution, one of NORMS; the paper has none
-                 dropout: float = 0.5): # probability, before the classifier
+    "The clip network of arXiv 2312.00362: three 3-D convolutions, a classifier, the maximum over time."
+
+    def __init__(
+        self,
+        n_classes: int,  # K
+        widths: tuple = (64, 128, 128),  # channels of the three stages
+        norm: str = "none",  # after each convolution, one of NORMS; the paper has none
+        dropout: float = 0.5,  # probability, before the classifier
+    ):
         super().__init__()
         ins = (3, *widths[:2])
-        self.convs = nn.ModuleList(nn.Conv3d(i, o, (3, 7, 7), (1, 2, 2), (1, 3, 3)) for i, o in zip(ins, widths))
-        self.norms = nn.ModuleList(norm_layer(norm, w) for w in widths)
+        stages = zip(ins, widths)
+        self.convs = nn.ModuleList(nn.Conv3d(i, o, (3, 7, 7), (1, 2, 2), (1, 3, 3)) for i, o in stages)
+        self.norms = nn.ModuleList(norm_layer(norm, width) for width in widths)
         self.drop, self.classifier = nn.Dropout(dropout), nn.Conv1d(widths[-1], n_classes, 1)
 
-    def features(self,
-                 x: torch.Tensor # clips (N, T, 3, H, W), T >= 2, H and W >= 16
-                ) -> torch.Tensor: # (N, C, T', H', W')
-        "Output of the third stage, which the paper takes as embedding; raises `ValueError` for clips that are too small."
+    def features(
+        self,
+        x: torch.Tensor,  # clips (N, T, 3, H, W), T >= 2, H and W >= 16
+    ) -> torch.Tensor:  # (N, C, T', H', W')
+        "Output of the third stage, the paper's embedding; raises `ValueError` for clips that are too small."
         check_clips(x)
         x = x.transpose(1, 2)
         for conv, norm, pool in zip(self.convs, self.norms, ((1, 2, 2), (2, 2, 2), (2, 2, 2))):
             x = shrink(F.relu(norm(conv(x))), pool)
         return x
 
-    def embed(self, x): return self.features(x).flatten(1)   # clips (N, T, 3, H, W) → (N, E)
+    def embed(self, x):  # clips (N, T, 3, H, W) → (N, E)
+        "The features as one vector a clip."
+        return self.features(x).flatten(1)
 
-    def forward(self, x):
+    def forward(self, x):  # clips (N, T, 3, H, W) → logits (N, K)
+        "The largest output over time."
         return self.classifier(self.drop(average_space_and_pairs(self.features(x)))).amax(-1)
 
-# %% ../nbs/04_networks.ipynb #1d6c0308
+# %% ../nbs/04_networks.ipynb #314c9287
 def check_clips(
-    x: torch.Tensor, # what was given as clips
-    least: int = 2 # frames a clip must have
+    x: torch.Tensor,  # what was given as clips
+    least: int = 2,  # frames a clip must have
 ):
     "Raise `ValueError` unless `x` is a batch of clips that are long and large enough for a network."
-    if x.ndim != 5 or x.shape[2] != 3: raise ValueError(f'clips must be (N, T, 3, H, W), got {tuple(x.shape)}')
-    if x.shape[1] < least or min(x.shape[3:]) < 16:
-        raise ValueError(f'a clip needs at least {least} frame{"s" if least > 1 else ""} of 16x16 pixels, got {x.shape[1]} of {x.shape[3]}x{x.shape[4]}')
+    if x.ndim != 5 or x.shape[2] != 3:
+        raise ValueError(f"clips must be (N, T, 3, H, W), got {tuple(x.shape)}")
+    n_frames, height, width = x.shape[1], *x.shape[3:]
+    if n_frames < least or min(height, width) < 16:
+        frames = f"at least {least} frame{'s' if least > 1 else ''} of 16x16 pixels"
+        raise ValueError(f"a clip needs {frames}, got {n_frames} of {height}x{width}")
 
-# %% ../nbs/04_networks.ipynb #2326346c
+# %% ../nbs/04_networks.ipynb #0f3fd18c
 def halve(
-    x: torch.Tensor # features (N, C, H, W)
-) -> torch.Tensor: # (N, C, H//2, W//2)
+    x: torch.Tensor,  # features (N, C, H, W)
+) -> torch.Tensor:  # (N, C, H//2, W//2)
     "Average-pool by 2 as a mean over reshaped axes (deterministic on CUDA, twice differentiable)."
     n, c, h, w = x.shape
-    return x[..., :h//2*2, :w//2*2].reshape(n, c, h//2, 2, w//2, 2).mean((3, 5))
+    return x[..., : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))
 
-# %% ../nbs/04_networks.ipynb #62efa27c
+# %% ../nbs/04_networks.ipynb #d858c7da
 class ConvBlocks(nn.Module):
     "Blocks of convolution, normalisation, ReLU and average-pool, each of which halves height and width."
-    def __init__(self,
-                 depth: int = 3, # number of blocks
-                 width: int = 128, # channels of every block
-                 norm: str = 'instance'): # after each convolution, one of NORMS
+
+    def __init__(
+        self,
+        depth: int = 3,  # number of blocks
+        width: int = 128,  # channels of every block
+        norm: str = "instance",  # after each convolution, one of NORMS
+    ):
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(3 if i == 0 else width, width, 3, padding=1) for i in range(depth))
+        ins = [3 if i == 0 else width for i in range(depth)]
+        self.convs = nn.ModuleList(nn.Conv2d(channels, width, 3, padding=1) for channels in ins)
         self.norms = nn.ModuleList(norm_layer(norm, width) for _ in range(depth))
 
-    def blocks(self,
-               x: torch.Tensor # pictures (N, 3, H, W)
-              ) -> torch.Tensor: # (N, width, H // 2**depth, W // 2**depth)
+    def blocks(
+        self,
+        x: torch.Tensor,  # pictures (N, 3, H, W)
+    ) -> torch.Tensor:  # (N, width, H // 2**depth, W // 2**depth)
         "Output of the last block."
-        for conv, norm in zip(self.convs, self.norms): x = halve(F.relu(norm(conv(x))))
+        for conv, norm in zip(self.convs, self.norms):
+            x = halve(F.relu(norm(conv(x))))
         return x
 
-# %% ../nbs/04_networks.ipynb #f9f319ac
+# %% ../nbs/04_networks.ipynb #409dabc9
 class ConvNet(ConvBlocks):
     "The still network of dataset distillation (Zhao et al., ICLR 2021): `depth` blocks, then a linear layer."
-    def __init__(self,
-                 n_classes: int, # K
-                 size: int, # height and width of the stills, at least 2**depth
-                 depth: int = 3, # number of blocks; the paper: 4 at 112 pixels, 3 at 64
-                 width: int = 128, # channels of every block
-                 norm: str = 'instance'): # after each convolution, one of NORMS
-        if size < 2**depth: raise ValueError(f'a depth of {depth} needs stills of at least {2**depth} pixels, got {size}')
-        super().__init__(depth, width, norm)
-        self.classifier = nn.Linear(width * (size // 2**depth)**2, n_classes)
 
-    def embed(self,
-              x: torch.Tensor # stills (N, 3, H, W), or clips of one frame (N, 1, 3, H, W)
-             ) -> torch.Tensor: # (N, E)
+    def __init__(
+        self,
+        n_classes: int,  # K
+        size: int,  # height and width of the stills, at least 2**depth
+        depth: int = 3,  # number of blocks; the paper: 4 at 112 pixels, 3 at 64
+        width: int = 128,  # channels of every block
+        norm: str = "instance",  # after each convolution, one of NORMS
+    ):
+        if size < 2**depth:
+            raise ValueError(f"a depth of {depth} needs stills of at least {2**depth} pixels, got {size}")
+        super().__init__(depth, width, norm)
+        self.classifier = nn.Linear(width * (size // 2**depth) ** 2, n_classes)
+
+    def embed(
+        self,
+        x: torch.Tensor,  # stills (N, 3, H, W), or clips of one frame (N, 1, 3, H, W)
+    ) -> torch.Tensor:  # (N, E)
         "Flat output of the last block."
-        if x.ndim == 5 and x.shape[1] != 1: raise ValueError(f'a still network takes clips of one frame, got {x.shape[1]}')
+        if x.ndim == 5 and x.shape[1] != 1:
+            raise ValueError(f"a still network takes clips of one frame, got {x.shape[1]}")
         return self.blocks(x.flatten(0, 1) if x.ndim == 5 else x).flatten(1)
 
-    def forward(self, x): return self.classifier(self.embed(x))   # logits (N, K)
+    def forward(self, x):  # as `embed` → logits (N, K)
+        "One linear layer on the embedding."
+        return self.classifier(self.embed(x))
 
-# %% ../nbs/04_networks.ipynb #88e55f31
+# %% ../nbs/04_networks.ipynb #312af66f
 def centre_crop(
-    x: torch.Tensor, # anything (..., H, W)
-    size: int # largest side that is kept
-) -> torch.Tensor: # (..., min(H, size), min(W, size))
+    x: torch.Tensor,  # anything (..., H, W)
+    size: int,  # largest side that is kept
+) -> torch.Tensor:  # (..., min(H, size), min(W, size))
     "The centre of each picture."
     for dim in (-2, -1):
         kept = min(x.shape[dim], size)
         x = x.narrow(dim, (x.shape[dim] - kept) // 2, kept)
     return x
 
-# %% ../nbs/04_networks.ipynb #627841d6
-CELLS = {'GRU': nn.GRU, 'LSTM': nn.LSTM}
+# %% ../nbs/04_networks.ipynb #12fb8d7d
+CELLS = {"GRU": nn.GRU, "LSTM": nn.LSTM}
+
 
 class FrameRNN(ConvBlocks):
-    "CNN+GRU and CNN+LSTM (paper section 3): blocks on every frame, a recurrent layer, its mean over time, a linear layer."
-    def __init__(self,
-                 n_classes: int, # K
-                 cell: str = 'GRU', # a key of CELLS
-                 size: int = 64, # side of the square taken from each frame, at least 16; above 64 it counts as 64
-                 hidden: int = 1024, # units of the recurrent layer
-                 width: int = 128, # channels of the three blocks
-                 norm: str = 'instance'): # after each convolution, one of NORMS
-        if cell not in CELLS: raise ValueError(f'cell is {cell!r}; allowed: {", ".join(CELLS)}')
-        if size < 16: raise ValueError(f'size is {size}; allowed: 16 pixels or more')
+    "CNN+GRU, CNN+LSTM (arXiv 2312.00362): blocks on every frame, a recurrent layer, mean, linear layer."
+
+    def __init__(
+        self,
+        n_classes: int,  # K
+        cell: str = "GRU",  # a key of CELLS
+        size: int = 64,  # side of the square taken from each frame, at least 16; above 64 it counts as 64
+        hidden: int = 1024,  # units of the recurrent layer
+        width: int = 128,  # channels of the three blocks
+        norm: str = "instance",  # after each convolution, one of NORMS
+    ):
+        if cell not in CELLS:
+            raise ValueError(f"cell is {cell!r}; allowed: {', '.join(CELLS)}")
+        if size < 16:
+            raise ValueError(f"size is {size}; allowed: 16 pixels or more")
         super().__init__(3, width, norm)
         self.size = min(size, 64)
-        self.rnn = CELLS[cell](width * (self.size // 8)**2, hidden, batch_first=True)
+        self.rnn = CELLS[cell](width * (self.size // 8) ** 2, hidden, batch_first=True)
         self.classifier = nn.Linear(hidden, n_classes)
 
-    def embed(self,
-              x: torch.Tensor # clips (N, T, 3, H, W), T >= 1, H and W >= 16
-             ) -> torch.Tensor: # (N, hidden)
+    def embed(
+        self,
+        x: torch.Tensor,  # clips (N, T, 3, H, W), T >= 1, H and W >= 16
+    ) -> torch.Tensor:  # (N, hidden)
         "The recurrent layer's outputs, averaged over time; raises `ValueError` for clips that are too small."
         check_clips(x, 1)
         side, grid = self.size // 8, self.blocks(centre_crop(x, self.size).flatten(0, 1))
         grid = F.pad(grid, (0, side - grid.shape[3], 0, side - grid.shape[2]))
-        with differentiable_rnn(self.training): return self.rnn(grid.flatten(1).unflatten(0, x.shape[:2]))[0].mean(1)
+        with differentiable_rnn(self.training):
+            return self.rnn(grid.flatten(1).unflatten(0, x.shape[:2]))[0].mean(1)
 
-    def forward(self, x): return self.classifier(self.embed(x))   # logits (N, K)
+    def forward(self, x):  # clips (N, T, 3, H, W) → logits (N, K)
+        "One linear layer on the embedding."
+        return self.classifier(self.embed(x))
 
-# %% ../nbs/04_networks.ipynb #51df8228
+# %% ../nbs/04_networks.ipynb #8e3e664c
 def differentiable_rnn(
-    training: bool # whether the network is in training mode
-): # a context
-    "Keeps cuDNN, which differentiates recurrent layers in training mode only, out of evaluation mode (objectives use that)."
-    return nullcontext() if training or not torch.is_grad_enabled() else torch.backends.cudnn.flags(enabled=False)
+    training: bool,  # whether the network is in training mode
+):  # a context
+    "Without cuDNN in evaluation mode, as it differentiates recurrent layers in training mode only."
+    if training or not torch.is_grad_enabled():
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=False)
 
-# %% ../nbs/04_networks.ipynb #ea5a83d7
+# %% ../nbs/04_networks.ipynb #7543133f
 class BatchNorm(nn.BatchNorm3d):
-    "Batch normalisation that falls back on its running statistics where a batch has only one value a channel."
-    def forward(self,
-                x: torch.Tensor # features (N, C, T, H, W)
-               ) -> torch.Tensor: # the same shape
+    "Batch normalisation that falls back on running statistics where a batch has only one value a channel."
+
+    def forward(
+        self,
+        x: torch.Tensor,  # features (N, C, T, H, W)
+    ) -> torch.Tensor:  # the same shape
         "Normalise each channel over the batch and all positions."
-        if not self.training or x[:, 0].numel() > 1: return super().forward(x)
+        if not self.training or x[:, 0].numel() > 1:
+            return super().forward(x)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
-# %% ../nbs/04_networks.ipynb #b0ae818d
+# %% ../nbs/04_networks.ipynb #b1f21a8a
 class MeanPool(nn.Module):
     "Mean over all positions."
-    def forward(self, x): return x.mean((2, 3, 4), keepdim=True)   # (N, C, T, H, W) → (N, C, 1, 1, 1)
+
+    def forward(self, x):  # (N, C, T, H, W) → (N, C, 1, 1, 1)
+        "A mean over axes."
+        return x.mean((2, 3, 4), keepdim=True)
+
 
 class ShrinkPool(nn.Module):
     "`shrink` as a layer."
-    def __init__(self,
-                 kernel: tuple): # largest pool (t, h, w)
+
+    def __init__(
+        self,
+        kernel: tuple,  # largest pool (t, h, w)
+    ):
         super().__init__()
         self.kernel = kernel
 
-    def forward(self, x): return shrink(x, self.kernel)   # features (N, C, T, H, W)
+    def forward(self, x):  # features (N, C, T, H, W)
+        "Max-pool."
+        return shrink(x, self.kernel)
 
-# %% ../nbs/04_networks.ipynb #498ccb56
+# %% ../nbs/04_networks.ipynb #68e57141
 def small_clip_layer(
-    layer: nn.Module # a layer of a torchvision network
-) -> nn.Module: # the same, or what stands in for it
+    layer: nn.Module,  # a layer of a torchvision network
+) -> nn.Module:  # the same, or what stands in for it
     "The replacement of a layer that cannot deal with small clips; it has the same parameters and draws none."
-    if isinstance(layer, nn.BatchNorm3d): return BatchNorm(layer.num_features, layer.eps)
-    if isinstance(layer, (nn.AvgPool3d, nn.AdaptiveAvgPool3d)): return MeanPool()
-    if isinstance(layer, nn.MaxPool3d) and layer.padding == (0, 0, 0): return ShrinkPool(layer.kernel_size)
+    if isinstance(layer, nn.BatchNorm3d):
+        return BatchNorm(layer.num_features, layer.eps)
+    if isinstance(layer, (nn.AvgPool3d, nn.AdaptiveAvgPool3d)):
+        return MeanPool()
+    if isinstance(layer, nn.MaxPool3d) and layer.padding == (0, 0, 0):
+        return ShrinkPool(layer.kernel_size)
     return layer
 
-# %% ../nbs/04_networks.ipynb #70be5d69
-TORCHVISION = {'r3d_18': 'fc', 's3d': 'classifier', 'swin3d_t': 'head'}   # the name of each network's last part
+# %% ../nbs/04_networks.ipynb #0de286b9
+TORCHVISION = {"r3d_18": "fc", "s3d": "classifier", "swin3d_t": "head"}  # the name of each one's last part
+
 
 class VideoNetwork(nn.Module):
     "A network of `torchvision.models.video` from scratch, fit for small clips."
-    def __init__(self,
-                 n_classes: int, # K
-                 name: str = 'r3d_18'): # a key of TORCHVISION
-        if name not in TORCHVISION: raise ValueError(f'network is {name!r}; allowed: {", ".join(TORCHVISION)}')
-        from torchvision.models import video   # seconds to import, and most runs need none of it
+
+    def __init__(
+        self,
+        n_classes: int,  # K
+        name: str = "r3d_18",  # a key of TORCHVISION
+    ):
+        if name not in TORCHVISION:
+            raise ValueError(f"network is {name!r}; allowed: {', '.join(TORCHVISION)}")
+        from torchvision.models import video  # seconds to import, and most runs need none of it
+
         super().__init__()
         self.body = getattr(video, name)(weights=None, num_classes=n_classes)
         head = getattr(self.body, TORCHVISION[name])
         setattr(self.body, TORCHVISION[name], nn.Identity())
         for parent in list(self.body.modules()):
-            for child, layer in list(parent.named_children()): setattr(parent, child, small_clip_layer(layer))
-        # s3d's classifier is a convolution over positions
-        self.classifier = nn.Sequential(nn.Unflatten(1, (-1, 1, 1, 1)), *head, nn.Flatten()) if name == 's3d' else head
+            for child, layer in list(parent.named_children()):
+                setattr(parent, child, small_clip_layer(layer))
+        if name == "s3d":  # its classifier is a convolution over positions
+            head = nn.Sequential(nn.Unflatten(1, (-1, 1, 1, 1)), *head, nn.Flatten())
+        self.classifier = head
 
-    def embed(self,
-              x: torch.Tensor # clips (N, T, 3, H, W), T >= 1, H and W >= 16
-             ) -> torch.Tensor: # (N, E)
+    def embed(
+        self,
+        x: torch.Tensor,  # clips (N, T, 3, H, W), T >= 1, H and W >= 16
+    ) -> torch.Tensor:  # (N, E)
         "Features averaged over all positions; raises `ValueError` for clips that are too small."
         check_clips(x, 1)
         return self.body(x.transpose(1, 2))
 
-    def forward(self, x): return self.classifier(self.embed(x))   # logits (N, K)
+    def forward(self, x):  # clips (N, T, 3, H, W) → logits (N, K)
+        "The network's own classifier on the embedding."
+        return self.classifier(self.embed(x))
 
-# %% ../nbs/04_networks.ipynb #1d13b80d
+# %% ../nbs/04_networks.ipynb #24f3a20b
 def make_network(
-    build, # function without arguments that returns a new network
-    seed: int, # the run's seed
-    purpose: str, # what the network is for
-    step: int = 0, # which of them
-    device: str = 'cpu' # where it goes
-) -> nn.Module: # a randomly initialised network
-    "Build a network whose weights depend on (seed, purpose, step) alone; the global generator is left as it was."
-    with seeded(seed, purpose, step): network = build()
+    build,  # function without arguments that returns a new network
+    seed: int,  # the run's seed
+    purpose: str,  # what the network is for
+    step: int = 0,  # which of them
+    device: str = "cpu",  # where it goes
+) -> nn.Module:  # a randomly initialised network
+    "Build a network whose weights depend on (seed, purpose, step) alone; the global generator is left alone."
+    with seeded(seed, purpose, step):
+        network = build()
     return network.to(device)
 
-# %% ../nbs/04_networks.ipynb #95852edb
-NETWORKS = ('MiniC3D', *(f'CNN+{cell}' for cell in CELLS), *TORCHVISION)
+# %% ../nbs/04_networks.ipynb #6e1ad56a
+NETWORKS = ("MiniC3D", *(f"CNN+{cell}" for cell in CELLS), *TORCHVISION)
+
 
 def build_network(
-    name: str, # one of NETWORKS
-    n_classes: int, # K
-    widths: tuple = (64, 128, 128), # channels of MiniC3D's three stages; the others have one form
-    norm: str = 'none', # of MiniC3D, one of NORMS
-    size: int = 64 # side of the clips in pixels, which CNN+GRU and CNN+LSTM are cut to; a smaller one works, see `FrameRNN`
-) -> nn.Module: # a new network with `embed`, weights from the global generator: see `make_network`
+    name: str,  # one of NETWORKS
+    n_classes: int,  # K
+    widths: tuple = (64, 128, 128),  # channels of MiniC3D's three stages; the others have one form
+    norm: str = "none",  # of MiniC3D, one of NORMS
+    size: int = 64,  # side of the clips in pixels, for CNN+GRU and CNN+LSTM; see `FrameRNN`
+) -> nn.Module:  # a new network with `embed`, weights from the global generator: see `make_network`
     "Any network for clips, by its name; raises `ValueError` for an unknown one."
-    if name not in NETWORKS: raise ValueError(f'network is {name!r}; allowed: {", ".join(NETWORKS)}')
-    if name == 'MiniC3D': return MiniC3D(n_classes, widths, norm)
-    return VideoNetwork(n_classes, name) if name in TORCHVISION else FrameRNN(n_classes, name.removeprefix('CNN+'), size)
+    if name not in NETWORKS:
+        raise ValueError(f"network is {name!r}; allowed: {', '.join(NETWORKS)}")
+    if name == "MiniC3D":
+        return MiniC3D(n_classes, widths, norm)
+    if name in TORCHVISION:
+        return VideoNetwork(n_classes, name)
+    return FrameRNN(n_classes, name.removeprefix("CNN+"), size)
