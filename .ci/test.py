@@ -167,7 +167,7 @@ def one_style(temp):
     "Lines of at most 110 characters, one statement a line, one way to quote, in notebooks and scripts alike."
     places = ["nbs", ".ci", "setup.py"]
     for command in (["format", "--diff"], ["check", "--output-format", "concise"]):
-        out, status = call([sys.executable, "-m", "ruff", *command, *places], temp, "style")
+        out, status = call([sys.executable, "-m", "ruff", *command, *places], temp, "style", LIMIT["tool"])
         if status:
             raise CheckFailed(f"run `ruff {command[0]} {' '.join(places)}`\n{out}")
 
