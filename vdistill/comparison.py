@@ -7,10 +7,12 @@ __all__ = ['store', 'distilled_file', 'kept_row', 'Comparison', 'add_row', 'comp
 
 # %% ../nbs/17_comparison.ipynb #73858b42
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+from fastcore.basics import patch
+
 from . import __version__
-from .clips import Clips
 from .distillation import kept_json, peak_memory
 from .evaluation import Training, summarise
 from .memory import Memory
@@ -35,7 +37,7 @@ def distilled_file(
     study: Study,  # its seeds and folder
     seed: int,  # of the distillation
 ) -> Path:  # in the report's folder
-    "Where a report keeps the set of one seed: distilled.safetensors for the first, distilled-SEED.safetensors for others."
+    "Where a report keeps a seed's set: distilled.safetensors, of later seeds distilled-SEED.safetensors."
     name = "distilled.safetensors" if seed == study.seeds[0] else f"distilled-{seed}.safetensors"
     return Path(study.out) / name
 
@@ -62,70 +64,95 @@ class Comparison:
         self.rows = {}  # row → what decides its numbers
         self.files = {}  # (row, seed) → file of the set as it was stored
 
-    def judge(self, method, seed, data, training, network):  # → scores of each network
-        "Judge one set by one kind of network, or find how it was judged."
-        made_of = content(data) if isinstance(data, Memory) else ["clips", data.digest()]
-        facts = [made_of, self.setting.study.judge.networks, asdict(training), network]
-        title = f"{network} judges {method}, seed {seed}"
-        judged = lambda: self.setting.judge(data, seed, title, training, network)
-        return kept_json(self.setting.place("judged", seed, *facts) / "scores.json", judged)
+# %% ../nbs/17_comparison.ipynb #93c59d36
+@patch
+def judge(
+    self: Comparison,
+    method: str,  # name of the row, for the progress bar
+    seed: int,  # of the distillation
+    data,  # a `Memory` as stored, or `Clips`
+    training: Training,  # of the judging networks
+    network: str,  # which they are
+) -> list:  # a dict of scores for each network
+    "Judge one set by one kind of network, or find how it was judged."
+    made_of = content(data) if isinstance(data, Memory) else ["clips", data.digest()]
+    facts = [made_of, self.setting.study.judge.networks, asdict(training), network]
+    title = f"{network} judges {method}, seed {seed}"
+    make = partial(self.setting.judge, data, seed, title, training, network)
+    return kept_json(self.setting.place("judged", seed, *facts) / "scores.json", make)
 
-    def add(
-        self,
-        method: str,  # name of the row
-        seed: int,  # of the distillation
-        data,  # a `Memory` as stored, or `Clips`
-        done=None,  # `Distilled`: how it was learned, if it was
-        training: Training = None,  # of the judging networks; None: the study's
-    ):
-        "Judge one row for one seed."
-        setting = self.setting
-        scores = self.judge(method, seed, data, training or setting.training, "MiniC3D")
-        self.runs.setdefault(method, []).extend(scores)
-        self.stored[method] = self.bytes_of(data)
-        self.peak = max(self.peak, peak_memory(), done.peak if done else 0)
-        if done is None:
-            return
-        self.seconds.setdefault(method, []).append(done.seconds / done.steps)
-        kept = {"best_step": done.best_step, "best_score": done.best_score}
-        self.selection.append({"method": method, "seed": seed} | kept)
-        self.log += [{"method": method, "seed": seed} | line for line in done.log]
 
-    def add_view(
-        self,
-        view: str,  # what is different, e.g. the name of the judging network
-        method: str,  # name of the row
-        seed: int,  # of the distillation
-        data,  # a `Memory` as stored, or `Clips`
-        training: Training,  # of the judging networks
-        network: str = "MiniC3D",  # which they are
-    ):
-        "Judge a set once more in another way, for a table of its own."
-        scores = self.judge(method, seed, data, training, network)
-        self.also.setdefault(view, {}).setdefault(method, []).extend(scores)
-        self.stored.setdefault(method, self.bytes_of(data))
+@patch
+def add(
+    self: Comparison,
+    method: str,  # name of the row
+    seed: int,  # of the distillation
+    data,  # a `Memory` as stored, or `Clips`
+    done=None,  # `Distilled`: how it was learned, if it was
+    training: Training = None,  # of the judging networks; None: the study's
+):
+    "Judge one row for one seed."
+    setting = self.setting
+    scores = self.judge(method, seed, data, training or setting.training, "MiniC3D")
+    self.runs.setdefault(method, []).extend(scores)
+    self.stored[method] = self.bytes_of(data)
+    self.peak = max(self.peak, peak_memory(), done.peak if done else 0)
+    if done is None:
+        return
+    self.seconds.setdefault(method, []).append(done.seconds / done.steps)
+    kept = {"best_step": done.best_step, "best_score": done.best_score}
+    self.selection.append({"method": method, "seed": seed} | kept)
+    self.log += [{"method": method, "seed": seed} | line for line in done.log]
 
-    def bytes_of(self, data):
-        "What storing a set takes."
-        return n_bytes(data, self.setting.study.storage) if isinstance(data, Memory) else data.nbytes
 
-    def table(self, runs):
-        "Scores of rows, summarised over seeds and networks."
-        setting = self.setting
-        return {m: summarise(r, self.stored[m], setting.classes, setting.groups) for m, r in runs.items()}
+@patch
+def add_view(
+    self: Comparison,
+    view: str,  # what is different, e.g. the name of the judging network
+    method: str,  # name of the row
+    seed: int,  # of the distillation
+    data,  # a `Memory` as stored, or `Clips`
+    training: Training,  # of the judging networks
+    network: str = "MiniC3D",  # which they are
+):
+    "Judge a set once more in another way, for a table of its own."
+    scores = self.judge(method, seed, data, training, network)
+    self.also.setdefault(view, {}).setdefault(method, []).extend(scores)
+    self.stored.setdefault(method, self.bytes_of(data))
 
-    def results(self) -> dict:  # metrics, storage and timing for results.json
-        "What was found."
-        setting = self.setting
-        metrics = {"methods": self.table(self.runs), "classes": setting.classes, "groups": setting.groups}
-        metrics |= {"selection": self.selection, "rows": self.rows}
-        if self.also:
-            metrics["also"] = {view: self.table(runs) for view, runs in self.also.items()}
-        storage = {"format": setting.study.storage, "stored": self.stored}
-        storage |= {"real_set": setting.train.nbytes, "real_set_format": "uint8, one clip a video"}
-        seconds = {m: sum(x) / len(x) for m, x in self.seconds.items()}
-        timing = {"seconds_per_step": seconds, "peak_memory_bytes": self.peak}
-        return {"metrics": metrics, "storage": storage, "timing": timing}
+# %% ../nbs/17_comparison.ipynb #86989ef9
+@patch
+def bytes_of(
+    self: Comparison,
+    data,  # a `Memory`, or `Clips`
+) -> int:
+    "What storing a set takes."
+    return n_bytes(data, self.setting.study.storage) if isinstance(data, Memory) else data.nbytes
+
+
+@patch
+def table(
+    self: Comparison,
+    runs: dict,  # row → scores of each network
+) -> dict:  # row → summary
+    "Scores of rows, summarised over seeds and networks."
+    setting = self.setting
+    return {m: summarise(r, self.stored[m], setting.classes, setting.groups) for m, r in runs.items()}
+
+
+@patch
+def results(self: Comparison) -> dict:  # metrics, storage and timing for results.json
+    "What was found."
+    setting = self.setting
+    metrics = {"methods": self.table(self.runs), "classes": setting.classes, "groups": setting.groups}
+    metrics |= {"selection": self.selection, "rows": self.rows}
+    if self.also:
+        metrics["also"] = {view: self.table(runs) for view, runs in self.also.items()}
+    storage = {"format": setting.study.storage, "stored": self.stored}
+    storage |= {"real_set": setting.train.nbytes, "real_set_format": "uint8, one clip a video"}
+    seconds = {m: sum(x) / len(x) for m, x in self.seconds.items()}
+    timing = {"seconds_per_step": seconds, "peak_memory_bytes": self.peak}
+    return {"metrics": metrics, "storage": storage, "timing": timing}
 
 # %% ../nbs/17_comparison.ipynb #fc6bc13e
 def add_row(
@@ -151,9 +178,9 @@ def add_row(
 
 def compare(
     study: Study,  # checked parameters
-    each=None,  # function of (comparison, row, seed, the set as stored), called after each; None: nothing more
+    each=None,  # function of (comparison, row, seed, the set as stored), called after each; None: nothing
 ) -> Comparison:  # of all rows over all seeds
-    "The engine of every study: make, judge and keep each row for each seed; started again, it goes on where it was."
+    "The engine of every study: make, judge and keep each row for each seed; started again, it goes on."
     comparison = Comparison(Setting(study))
     for seed in study.seeds:
         for row in study.make_rows():

@@ -53,8 +53,8 @@ class Objective(Registered):
 
     @classmethod
     def start(cls, setting, parameters, seed):  # → an objective that is ready for its first step
-        "An objective for these real clips and this network."
-        raise NotImplementedError
+        "An objective for these real clips and this network; here its constructor takes them."
+        return cls(setting, parameters, seed)
 
     def prepare(self, memory):
         "What happens once before the first step, e.g. giving the memory label vectors."

@@ -82,8 +82,9 @@ class Memory(nn.Module, Registered):
         raise NotImplementedError
 
     def learned(self, parameters):  # → list of (parameters, learning rate)
-        "What of it is learned, and how fast."
-        raise NotImplementedError
+        "What of it is learned, and how fast; here all but label vectors, with `parameters.lr`."
+        mine = [x for name, x in self.named_parameters() if name != "soft_labels"]
+        return [(mine, parameters.lr)]
 
     def decode(self, combo):  # combo (K, vpc) → clips (K, vpc, T, 3, H, W)
         "One clip for each slot, of the combination that is asked for."
