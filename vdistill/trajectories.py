@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from .clips import generator
 from .evaluation import label_loss
 from .experts import make_experts, unflatten_weights
-from .layouts import cache_root
+from .folders import cache_root
 from .matching import Objective, ObjectiveError, ObjectiveParameters
 from .networks import make_network
 from .parameters import digest, param
