@@ -99,7 +99,7 @@ INTEGRATOR_STARTS = ("random", "still")
 
 
 class ConvIntegrator(nn.Conv3d):
-    "The paper's integrator H (section 6): one convolution, kernel 3, padding 1, bias, no activation."
+    "The paper's integrator H (arXiv 2312.00362): one convolution, kernel 3, padding 1, bias, no activation."
 
     def __init__(self):
         super().__init__(4, 3, 3, padding=1)
