@@ -149,7 +149,7 @@ def evaluation(
             add_row(comparison, row, seed)
     return comparison, joined(comparison, taken, equal)
 
-
+# %% ../nbs/27_benchmark.ipynb #a1174ac4
 def joined(
     comparison: Comparison,  # what was measured here
     taken: dict,  # row → (folder of the report, its results): what was not

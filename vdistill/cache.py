@@ -58,7 +58,7 @@ def _index_lines(folder):
     with open(folder / "index.jsonl", "rb") as lines:
         yield from lines
 
-
+# %% ../nbs/93_cache.ipynb #e8be737b
 def _read_index(folder, frame_bytes):
     "Entries by video, and the bytes of index and frames that they vouch for."
     room = (folder / "frames.u8").stat().st_size // frame_bytes if (folder / "frames.u8").exists() else 0
@@ -204,7 +204,7 @@ def _locked(folder):
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
-
+# %% ../nbs/93_cache.ipynb #d13ab947
 def _append(folder, videos, root, shape, workers, limit, bar):
     "Have `videos` read and append them to the cache in `folder`; `shape`: size, resize, sampling and kept."
     for old in folder.glob("*.part"):
@@ -254,7 +254,7 @@ TABLE = (
     "bytes",
 )  # columns
 
-
+# %% ../nbs/93_cache.ipynb #6ac78107
 @dataclass
 class FrameCache:
     "Frames of many videos at one size, on disk."
@@ -372,7 +372,7 @@ def _work_left(videos, entries, root, sampling):
             trusted.add(video)
     return missing, dict(again), trusted
 
-
+# %% ../nbs/93_cache.ipynb #be46dc0c
 def _complete(folder, videos, root, shape, workers, limit, progress):
     "Bring the cache in `folder` to hold all of `videos`: its entries, how many were read now, and why again."
     frame_bytes = 3 * shape["size"] ** 2

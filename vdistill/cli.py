@@ -72,7 +72,7 @@ def relative_to(
     path = Path(path).resolve()
     return path.relative_to(root) if path.is_relative_to(root) else path
 
-
+# %% ../nbs/32_cli.ipynb #e2924936
 def execute(
     notebook: Path,  # of the study
     out: Path,  # folder of the report, relative to `root` or absolute
@@ -138,7 +138,7 @@ def current(
         click.echo(f"the data changed since this report ({', '.join(changed)}): it is measured again")
     return not changed
 
-
+# %% ../nbs/32_cli.ipynb #32fbaeae
 def show(
     out: Path,  # folder of the report
     results: dict,  # what was measured
@@ -157,7 +157,7 @@ def show(
 def main():
     "Video dataset distillation: stills first, then motion, judged honestly."
 
-
+# %% ../nbs/32_cli.ipynb #3567bc9f
 @main.command(epilog="STUDY is one of: " + ", ".join(STUDIES))
 @click.argument("study")
 @click.option(
@@ -241,7 +241,7 @@ def datasets():
     click.echo(f"data in  {data_root()} (VDISTILL_DATA)")
     click.echo(f"cache in {cache_root()} (VDISTILL_CACHE)")
 
-
+# %% ../nbs/32_cli.ipynb #b7778c61
 @main.command()
 @click.argument("name")
 @click.option(
@@ -318,7 +318,7 @@ def reports(root):
 
     click.echo(report_index(relative_to(root or project_root() / "reports", Path.cwd())))
 
-
+# %% ../nbs/32_cli.ipynb #902d19d1
 @main.command()
 @click.argument("file", type=click.Path())
 @click.option(

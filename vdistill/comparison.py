@@ -104,7 +104,7 @@ def add(
     self.selection.append({"method": method, "seed": seed} | kept)
     self.log += [{"method": method, "seed": seed} | line for line in done.log]
 
-
+# %% ../nbs/19_comparison.ipynb #42080b9f
 @patch
 def add_view(
     self: Comparison,

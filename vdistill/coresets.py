@@ -286,7 +286,7 @@ class ReportParameters(SelectionParameters):
 
     folder: str = param("", "folder of a finished report with distilled sets of this study's seeds")
 
-
+# %% ../nbs/10_coresets.ipynb #72e38848
 class ReportSet(Selection, kind="report"):
     "The set that a finished report has left, seed by seed."
 

@@ -98,7 +98,7 @@ def _layout(name, place):
         return "hmdb"
     return "folder"
 
-
+# %% ../nbs/03_datasets.ipynb #27a7b658
 def list_videos(
     name: str,  # a known name, or the path of a folder or csv file
     fold: int = 1,  # which official split, where there are several
@@ -192,7 +192,7 @@ def _write_table(path, listing, found):
             table.writerow(row | dict(zip(("label", "split", "source"), about[row["video"]])))
     draft.replace(path)
 
-
+# %% ../nbs/03_datasets.ipynb #991eaf83
 def _filled(listing, shape, cache, progress, max_unreadable=0.1, workers=None, limit=60.0):
     "The cache of a listing; every class is readable in training and test."
     absent = {v: "no such file" for v in listing.videos if not (listing.root / v).exists()}
@@ -399,7 +399,7 @@ def _contents(listing, known):
         note += f"; {len(absent)} of them are not on disk, e.g. {absent[0]}"
     return note, len(gone) <= 0.1 * len(listing.videos)
 
-
+# %% ../nbs/03_datasets.ipynb #64664dd7
 def _status(name, root, cache):
     "The status of one data set."
     known = KNOWN.get(name)

@@ -98,7 +98,7 @@ def cloned(
     "A copy of a state that goes on changing."
     return {name: x.detach().clone() for name, x in state.items()}
 
-
+# %% ../nbs/16_distillation.ipynb #504b5802
 def peak_memory() -> int:  # bytes
     "The most memory used so far: of the GPU if one is in use, else of this process."
     if torch.cuda.is_initialized():
@@ -185,7 +185,7 @@ PROGRESS = {
     "best_score": None,
 }
 
-
+# %% ../nbs/16_distillation.ipynb #a7e9fbd1
 class Run:
     "The state of one distillation: what `distill` does between two lines."
 

@@ -40,7 +40,7 @@ def _resume(url, output, _, part, progress):
                     bar.update(file.write(piece))
     shutil.move(part, output)
 
-
+# %% ../nbs/99_downloads.ipynb #92956314
 def fetch(
     url: str,  # of a file
     to: str | Path,  # where it goes

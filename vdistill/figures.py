@@ -144,7 +144,7 @@ def bytes_frame(
     ]
     return pd.DataFrame(rows).drop_duplicates(["method", "bytes", "accuracy"])
 
-
+# %% ../nbs/22_figures.ipynb #96c03264
 def plot_bytes(
     reports: list,  # results, as `read_results` gives them, of one data set
 ) -> plt.Figure:

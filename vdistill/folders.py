@@ -118,7 +118,7 @@ def _key(name):
     "Equal for names that differ in case, Unicode form and blanks around them."
     return plain(plain(name).strip().casefold())
 
-
+# %% ../nbs/94_folders.ipynb #cbcebfc9
 class Names:
     "Names among which another one is looked for."
 
@@ -159,7 +159,7 @@ def leads_back(
     above.update(Path(os.path.realpath(parent)) for parent in (folder, *folder.parents))
     return Path(os.path.realpath(link)) in above
 
-
+# %% ../nbs/94_folders.ipynb #05132186
 class Tree:
     "The folder of a data set: finds its videos and keeps what was noticed on the way."
 
@@ -228,7 +228,7 @@ def kind(
         return None
     return "frames" if is_frames(entry.path) else "folder"
 
-
+# %% ../nbs/94_folders.ipynb #810ffdb3
 @patch
 def folders_in(
     self: Tree,
@@ -334,7 +334,7 @@ def find(
         self.note("names matched though case or Unicode form differ", f"{given} is {there} there")
     return there
 
-
+# %% ../nbs/94_folders.ipynb #af66ca97
 @patch
 def _child(self: Tree, folder, name, where=""):
     "The name in a folder that is meant; None where there is none."

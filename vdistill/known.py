@@ -29,13 +29,23 @@ class Known:
 
 
 HMDB_PAGE = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"  # Creative Commons Attribution 4.0
+
+
 KINETICS_PAGE = "https://s3.amazonaws.com/kinetics/400/annotations"  # the annotation alone, the same terms
+
+
 HMDB_FILES = "videos/CLASS/*.avi and splits/CLASS_test_split1.txt (also _split2, _split3)"
+
+
 UCF_FILES = (
     "UCF-101/CLASS/*.avi and ucfTrainTestlist/ with classInd.txt, trainlist01.txt and testlist01.txt"
     " (also 02, 03)"
 )
+
+
 UCF_PAGE = "https://www.crcv.ucf.edu/data/UCF101.php"
+
+# %% ../nbs/97_known.ipynb #1cdd8b1c
 KNOWN = {
     "digits": Known(
         "moving handwritten digits, half told apart by what moves, half by how; generated on first use",

@@ -71,7 +71,7 @@ def _class_videos(name, tree, place, fewest=1):
         raise DatasetError(f"{name}: class {place.name!r} {few}{more}")
     return videos
 
-
+# %% ../nbs/98_layouts.ipynb #27267a79
 def list_folder(
     name: str,  # of the data set
     root: Path,  # CLASS/*, or {train,val,test}/CLASS/*
@@ -113,7 +113,7 @@ def _table_rows(name, tree, file):
         rows.append((video, values, place))
     return without_doubles(tree, rows)
 
-
+# %% ../nbs/98_layouts.ipynb #9df0bfac
 def list_csv(
     name: str,  # of the data set
     file: Path,  # with the columns path, label and perhaps split and group
@@ -190,7 +190,7 @@ def _hmdb_classes(name, tree, splits, videos, fold):
             tree.note("classes matched though case differs", f"{label!r} is the folder {place!r}")
     return [(plain(label), splits / file, meant[label]) for label, file in zip(labels, files)]
 
-
+# %% ../nbs/98_layouts.ipynb #2a42d760
 def list_hmdb(
     name: str,  # of the data set
     root: Path,  # with videos/ and splits/
@@ -260,7 +260,7 @@ def _ucf_lines(file):
         rows.append((parts[1].strip(), parts[2], parts[3] and str(int(parts[3])), f"{shown}, row {row}"))
     return rows
 
-
+# %% ../nbs/98_layouts.ipynb #e9b883b5
 def _ucf_rows(name, tree, videos, files, number):
     "Rows of (video, {class, split}, place), doubles once."
     listed, rows = Names(number), []
@@ -283,7 +283,7 @@ def _ucf_rows(name, tree, videos, files, number):
             rows.append((path, {"class": label, "split": split}, place))
     return without_doubles(tree, rows)
 
-
+# %% ../nbs/98_layouts.ipynb #4b54bb0d
 def list_ucf101(
     name: str,  # of the data set
     root: Path,  # with UCF-101/ and ucfTrainTestlist/
@@ -405,7 +405,7 @@ def _ssv2_rows(name, tree, file, split, number, found):
         rows.append((found.get(video, video), {"label": label, "split": split}, place))
     return rows
 
-
+# %% ../nbs/98_layouts.ipynb #5a19a978
 def list_ssv2(
     name: str,  # of the data set
     root: Path,  # with the json files and, below it, the videos

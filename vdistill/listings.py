@@ -105,7 +105,7 @@ def _refuse_few(name, root, rows, classes, more=""):
         if empty:
             raise DatasetError(f"{name}: class {empty[0]!r} has no {split} clips{others}{more}")
 
-
+# %% ../nbs/96_listings.ipynb #6081dcfd
 def _listing(name, tree, rows, classes=None, sources=None, missing=()):
     "A checked `Listing` from rows of (video, class, split)."
     rows, classes = sorted(rows), list(classes or sorted({row[1] for row in rows}))

@@ -99,7 +99,7 @@ def _n_known(headings, wanted):
     names = {name for column in wanted for name in (column, *COLUMNS.get(column, ()))}
     return sum(_called(heading) in names for heading in headings)
 
-
+# %% ../nbs/95_lists.ipynb #efced334
 def _columns(headings, wanted, where):
     "Wanted column → its number, by name, else by the only synonym that is there; `where`: file and row."
     called, found = [_called(heading) for heading in headings], {}
@@ -137,7 +137,7 @@ def read_table(
         raise DatasetError(f"{where} needs a column {lacking!r} with a value in every row; {there}")
     return _checked(where, headings, columns, rows, needed)
 
-
+# %% ../nbs/95_lists.ipynb #f61f7691
 def _checked(where, headings, columns, rows, needed):
     "Rows as dicts; one that is too long, or lacks a value, is an error."
     used = {column for column, k in columns.items() if any(any(values[k : k + 1]) for _, values in rows)}

@@ -381,7 +381,7 @@ class StaticDynamicMemory(Memory, kind="static-dynamic"):
         kinds = {make: name for name, make in INTEGRATORS.items()}
         return {"pairing": self.pairing, "integrator": kinds[type(self.integrator)], "vpc": self.vpc}
 
-
+# %% ../nbs/07_memory.ipynb #8e222f0e
 @patch
 def decode(
     self: StaticDynamicMemory,

@@ -138,7 +138,7 @@ def part(
     "A field of `Parameters` that holds parameters of its own; a recipe gives it as a mapping."
     return field(default_factory=lambda: kind(**values), metadata={"help": help, "part": kind})
 
-
+# %% ../nbs/05_parameters.ipynb #ebb6d594
 class Parameters:
     "Base of all parameters: a dataclass that checks itself when it is made."
 
@@ -190,7 +190,7 @@ class Parameters:
         "Plain values, parts as mappings."
         return dataclasses.asdict(self)
 
-
+# %% ../nbs/05_parameters.ipynb #b6ac9fab
 def _read_part(f, value):
     "The parameters that the value of a part gives: a mapping is laid over the part's defaults."
     kind = f.metadata["part"]
@@ -313,7 +313,7 @@ def _bare(thing):
         thing = thing.func
     return inspect.unwrap(thing) if inspect.isfunction(thing) else thing
 
-
+# %% ../nbs/05_parameters.ipynb #15fcec60
 def _is_own(thing):
     "Whether a class, function or module is neither Python's, nor installed, nor of this package."
     if not (inspect.isclass(thing) or inspect.isfunction(thing) or inspect.ismodule(thing)):
@@ -350,7 +350,7 @@ def _uses(thing):
     names = [n for n in _names(thing.__code__) if not n.startswith("__") and n in thing.__globals__]
     return [*cells, *values, *(thing.__globals__[name] for name in names)]
 
-
+# %% ../nbs/05_parameters.ipynb #385fa21f
 def _names(code):
     "The names that code reads, also inside functions that it defines."
     inner = [name for c in code.co_consts if inspect.iscode(c) for name in _names(c)]
@@ -395,7 +395,7 @@ def _forget(name):
         for kind in [kind for kind, cls in base.registry.items() if cls.__module__ == name]:
             del base.registry[kind]
 
-
+# %% ../nbs/05_parameters.ipynb #2adc7f93
 def _line(error, file):
     "Where in a file an error came from, such as ', line 3'."
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

@@ -62,6 +62,8 @@ FLOW_WORDS = {
     "masks",
     "disparity",
 }
+
+
 OTHER_WORDS = {
     "thumb",
     "thumbs",
@@ -82,9 +84,11 @@ OTHER_WORDS = {
     "skeleton",
     "warp",
 }
+
+
 COLOUR_WORDS = {"img", "image", "images", "frame", "frames", "rgb", "color", "colour", "im", "pic", "picture"}
 
-
+# %% ../nbs/90_pictures.ipynb #0e3e1320
 def _words(kind):
     "The words in the name of a kind."
     return set(re.findall(r"[^\W\d_]+", kind.lower()))

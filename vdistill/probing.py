@@ -44,7 +44,11 @@ class VideoError(Exception):
 
 # %% ../nbs/91_probing.ipynb #b0c46031
 REFUSES = "damaged: the decoder refuses a part of it"
+
+
 NO_VIDEO = "not a video, or cut short"
+
+
 MESSAGES = {  # part of a decoder's message → what is said instead
     "avcodec_send_packet": REFUSES,
     "av_read_frame": REFUSES,
@@ -68,7 +72,7 @@ def plainly_unreadable(
         return "is empty (0 bytes)"
     return None if os.access(path, os.R_OK) else "may not be read (permissions)"
 
-
+# %% ../nbs/91_probing.ipynb #fd8403f0
 def _why_unreadable(path, error, opened=False):
     "The reason in one line, after a decoder's error."
     if reason := plainly_unreadable(path):
@@ -133,7 +137,7 @@ class Look:
     notes: list = field(default_factory=list)  # what is unusual
     cut: str = None  # why it seems to be cut short
 
-
+# %% ../nbs/91_probing.ipynb #d20c4b57
 def _is_shown(packet, codec):
     "Whether a packet gives a frame that is shown; VP8 and VP9 say so in the first byte."
     if codec not in ("vp8", "vp9"):
@@ -178,7 +182,7 @@ def as_shown(
         pixels = pixels[::-1]
     return pixels
 
-
+# %% ../nbs/91_probing.ipynb #8328234b
 MATRIX_NOTES = {
     (1, 0, 0, 1): "",
     (0, 1, -1, 0): "rotated by 270°",
@@ -218,7 +222,7 @@ def _packets(container, stream, look):
     look.timed = keys[0] and not look.leading
     return first
 
-
+# %% ../nbs/91_probing.ipynb #048b988b
 def look_through(
     path: Path,  # a video file
 ) -> Look:
@@ -276,7 +280,7 @@ def _cut_short(path, container, stream, look):
         look.end = whole
     return None
 
-
+# %% ../nbs/91_probing.ipynb #1cb9a920
 def _unusual(stream, look):
     "What is unusual about a video that can be read. An AVI file has one rate, and leaves frames out."
     steps = sorted(later - earlier for earlier, later in zip(look.times, look.times[1:]))

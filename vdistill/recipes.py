@@ -63,7 +63,7 @@ Yaml.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
-
+# %% ../nbs/31_recipes.ipynb #1babf20a
 def parse_value(
     text: str,  # as typed: 3, 1e-3, true, digits, [0, 1, 2], null
 ):  # the value that YAML takes it for; raises `CommandError` for broken YAML
@@ -162,7 +162,7 @@ def resolve(
         name: value for name, value in values.items() if name not in usual or value != usual[name]
     }, checked
 
-
+# %% ../nbs/31_recipes.ipynb #984debf8
 def check_data(
     name: str,  # of a data set, or the path of a folder
 ) -> None:

@@ -97,7 +97,7 @@ def package_version(
     except PackageNotFoundError:
         return None
 
-
+# %% ../nbs/21_results.ipynb #1b1406e1
 def environment(
     device: str = None,  # the device that the study used; None: the GPU if there is one
 ) -> dict:  # versions, device, threads, platform, state of the code

@@ -38,9 +38,11 @@ BUILT_IN = (
     TrajectoryMatching,
     FeatureRegression,
 )  # imported to be registered
+
+
 DEVICES = ("auto", "cpu", "cuda")
 
-
+# %% ../nbs/18_rows.ipynb #3ab283ed
 @dataclass
 class Study(Parameters):
     "What every study has: data, network, judge, and rows to compare."

@@ -204,7 +204,7 @@ PUBLISHED = {
     | reported({FULL["DM"]: (3.6,), MOVING["MTT"]: (5.5,)}, False),
 }
 
-
+# %% ../nbs/26_scores.ipynb #13b302a6
 TOP5 = ("kinetics400", "ssv2")  # reported as top-5
 
 # %% ../nbs/26_scores.ipynb #18sco042

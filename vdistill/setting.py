@@ -60,7 +60,7 @@ class NetworkParameters(Parameters):
         if len(self.widths) != 3 or not whole:
             raise ParameterError(f"widths is {self.widths!r}; allowed: three whole numbers from 1 up")
 
-
+# %% ../nbs/17_data_and_judge.ipynb #940bee29
 @dataclass
 class JudgeParameters(Parameters):
     "How sets are judged: fresh networks, trained on the set, tested on real clips."
@@ -152,7 +152,7 @@ def place(
     key = digest(__version__, self.machine_facts, self.digests, self.network_facts, seed, kind, *facts)
     return self.work / f"{kind}-seed{seed}-{key}"
 
-
+# %% ../nbs/17_data_and_judge.ipynb #8a3f07ff
 @patch
 def kept_tensor(
     self: Setting,
@@ -211,7 +211,7 @@ def score(
 
     return accuracy
 
-
+# %% ../nbs/17_data_and_judge.ipynb #4bde90a3
 @patch
 def judge(
     self: Setting,

@@ -138,7 +138,7 @@ def unpack(
         state[name] = x.float() if x.is_floating_point() else x
     return state
 
-
+# %% ../nbs/08_storage.ipynb #d98895f0
 def n_bytes(
     memory: Memory,  # a memory
     storage: str = "float32",  # one of STORAGES
@@ -249,7 +249,7 @@ def check_fit(
         if told[name] != value:
             raise ValueError(f"{name} is {told[name]}; the tensors say {value}")
 
-
+# %% ../nbs/08_storage.ipynb #b618c778
 def memory_from(
     about: dict,  # description, checked
     packed: dict,  # name → tensor, as a file holds them
@@ -292,7 +292,7 @@ def describe(
     memory_from(about, packed)
     return about
 
-
+# %% ../nbs/08_storage.ipynb #dd307861
 def save_memory(
     memory: Memory,  # what to store
     path: str | Path,  # a .safetensors file; its folder is made
@@ -355,7 +355,7 @@ def read_file(
     "What a distilled file holds; raises `MemoryFileError` naming the file and what is wrong with it."
     return read_set(path)[:2]
 
-
+# %% ../nbs/08_storage.ipynb #b7266779
 def load_memory(
     path: str | Path,  # a file that `save_memory` wrote
 ) -> Memory:  # the memory in float32; its description is in `.metadata`

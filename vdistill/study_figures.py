@@ -32,7 +32,7 @@ def factor_slice(
     fixed = {f: int(best[f]) for f in others}
     return frame[(frame[others] == pd.Series(fixed)).all(axis=1)], fixed
 
-
+# %% ../nbs/23_study_figures.ipynb #8569286c
 def plot_factors(
     frame: pd.DataFrame,  # a row for each point and seed
     chance: float = None,  # accuracy by chance in percent
@@ -139,7 +139,7 @@ def plot_losses(
     plt.close(figure)
     return figure
 
-
+# %% ../nbs/23_study_figures.ipynb #83928c57
 def plot_frame_differences(
     moved: dict,  # method → a number for each class; 'real': of the real clips
     classes: list,  # their names

@@ -302,7 +302,7 @@ def factor_sentence(
     costs = ", ".join(f"{name} ×{ratio(frame, factor, cost):.2f}" for cost, name in names.items())
     return f"Each doubling of {label} changes accuracy by {text}: {MEANS[sign]}; {costs}."
 
-
+# %% ../nbs/28_taxonomy.ipynb #b2f53594
 def taxonomy_findings(
     frame: pd.DataFrame,  # of `points_frame`
 ) -> list:  # sentences

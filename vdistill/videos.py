@@ -70,7 +70,7 @@ EACH_A_FRAME = (
     "ffv1",
 )  # where each packet that is shown is a frame
 
-
+# %% ../nbs/92_videos.ipynb #5ace6b20
 class _InOrder:
     "Reads a video file in order; what is asked for may be in any order."
 
@@ -117,7 +117,7 @@ class _InOrder:
         rows = [found[i] for i in wanted if i in found]
         return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, 0, 0, 3, dtype=torch.uint8)
 
-
+# %% ../nbs/92_videos.ipynb #7381c15b
 class _PyAV(_InOrder):
     "Reads a video file with PyAV."
 
@@ -177,7 +177,7 @@ def _reader(path, decoder):
     look, kind = look_through(path), DECODERS[decoder]
     return _PyAV(path, look) if kind is _Decord and decord and not kind.knows(look) else kind(path, look)
 
-
+# %% ../nbs/92_videos.ipynb #e271fbe7
 class Video:
     "An open video. Any failure to read it is a `VideoError` that names the file and the reason."
 
@@ -321,7 +321,7 @@ def _verdict(video, notes, kept, damaged):
         notes = [*notes, "its size changes; shown in that of the first frame"]
     return {"length": n, "status": "odd" if notes else "ok", "reason": "; ".join(notes), "kept": kept}
 
-
+# %% ../nbs/92_videos.ipynb #4aafe1ad
 def examine(
     path: str | Path,  # a video file, or a folder of pictures
     keep=None,  # function of (number of frames, rate) → which frames to read; None: all
