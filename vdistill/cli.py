@@ -301,7 +301,7 @@ def current(
     parameters: dict,  # of the run asked for, checked
 ) -> bool:  # False: the data are others now
     "Whether results still are those of the data; says so where they are not, and where a report cannot tell."
-    from vdistill.rows import changed_splits, data_identity, open_splits
+    from vdistill.setting import changed_splits, data_identity, open_splits
 
     if not results.get("data"):
         click.echo("this report does not tell its data (reports once did not): they may have changed since")
