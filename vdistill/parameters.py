@@ -230,10 +230,7 @@ class Registered:
             cls.register(kind)
 
     @classmethod
-    def register(
-        cls,
-        kind: str,  # a new name
-    ):
+    def register(cls, kind: str):  # a new name
         "Enter the register; raises `ParameterError` where the kind, or the name of the class, is taken."
         if not isinstance(kind, str) or not kind:
             raise ParameterError(f"{kind!r} is no kind; allowed: a text")
@@ -259,10 +256,7 @@ class Registered:
         return cls.registry[kind]
 
     @classmethod
-    def facts(
-        cls,
-        parameters: Parameters,  # its own
-    ) -> dict:  # plain values
+    def facts(cls, parameters: Parameters) -> dict:  # plain values
         "What decides its numbers besides its parameters and its code, e.g. the content of a file."
         return {}
 
