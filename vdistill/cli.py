@@ -8,6 +8,7 @@ __all__ = ['USER_ERRORS', 'RESUMES', 'is_user_error', 'Commands', 'relative_to',
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -82,6 +83,7 @@ def execute(
     "Execute a study with papermill; raises `CommandError` with the failing cell's message and exit status 1."
     import papermill
 
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of names that the study knows
     with contextlib.chdir(root):
         Path(out).mkdir(parents=True, exist_ok=True)
         try:

@@ -336,7 +336,7 @@ def _next(name, ready, cached):
     if name not in KNOWN:
         return ""
     if ready:
-        return f"vdistill run static_learning -p dataset {name}" if cached else f"vdistill prepare {name}"
+        return f"vdistill run static_learning -p data.name {name}" if cached else f"vdistill prepare {name}"
     if KNOWN[name].downloads and name != "kinetics400":
         return f"vdistill prepare {name} --download"
     return f"load it from its page by hand, then vdistill prepare {name}"

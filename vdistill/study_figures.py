@@ -60,14 +60,9 @@ def plot_factors(
                 legend=axis is axes[-1],
             )
             values = sorted(frame[factor].unique())
-            axis.set(
-                xscale="log",
-                xticks=values,
-                xticklabels=values,
-                xlabel=label,
-                ylabel="accuracy (%)",
-                title=", ".join(f"{FACTORS[f]} = {v}" for f, v in fixed.items()),
-            )
+            title = ", ".join(f"{FACTORS[f]} = {v}" for f, v in fixed.items())
+            axis.set(xscale="log", xlabel=label, ylabel="accuracy (%)", title=title)
+            axis.set_xticks(values, values)
             axis.minorticks_off()
             axis.grid()
             if chance is not None:
