@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INTERPOLATIONS', 'INTEGRATOR_STARTS', 'INTEGRATORS', 'PAIRINGS', 'interpolation_matrix', 'check_frames', 'evenly',
-           'draw_classes', 'random_clips', 'ConvIntegrator', 'DeepIntegrator', 'AddIntegrator', 'pass_still',
-           'make_integrator', 'check_pairing', 'centred_one_hot']
+           'draw_classes', 'random_clips', 'three_channels', 'ConvIntegrator', 'DeepIntegrator', 'AddIntegrator',
+           'pass_still', 'make_integrator', 'check_pairing', 'centred_one_hot']
 
 # %% ../nbs/06_building_blocks.ipynb #5f23f409
 import torch
@@ -85,14 +85,21 @@ def random_clips(
     norm: dict,  # mean and std for `normalise`
     g: torch.Generator,  # draws them
     name: str = "vpc",  # the parameter that asks for so many, for the message
-) -> torch.Tensor:  # (K, n, T, 3, H, W), normalised
+) -> torch.Tensor:  # (K, n, T, C, H, W), normalised; C = 1 for grey clips
     "Random real clips of each class; raises `ParameterError` where the smallest class has too few."
     drawn = draw_classes(clips, n, g)
     if drawn.shape[1] < n:
         raise ParameterError(
             f"{name} is {n}; allowed: up to {drawn.shape[1]}, the clips of the smallest class"
         )
-    return normalise(drawn, **norm)
+    return normalise(drawn, **norm)[:, :, :, : drawn.shape[3]]
+
+# %% ../nbs/06_building_blocks.ipynb #ee58dc36
+def three_channels(
+    x: torch.Tensor,  # (..., C, H, W), C = 3, or 1 of grey clips
+) -> torch.Tensor:  # (..., 3, H, W), without a copy
+    "Colours as they are, grey as three equal channels."
+    return x.expand(*x.shape[:-3], 3, *x.shape[-2:])
 
 # %% ../nbs/06_building_blocks.ipynb #1b4d1596
 INTEGRATOR_STARTS = ("random", "still")
@@ -101,8 +108,11 @@ INTEGRATOR_STARTS = ("random", "still")
 class ConvIntegrator(nn.Conv3d):
     "The paper's integrator H (arXiv 2312.00362): one convolution, kernel 3, padding 1, bias, no activation."
 
-    def __init__(self):
-        super().__init__(4, 3, 3, padding=1)
+    def __init__(
+        self,
+        channels: int = 3,  # C of a still
+    ):
+        super().__init__(channels + 1, channels, 3, padding=1)
 
 
 class DeepIntegrator(nn.Module):
@@ -110,22 +120,29 @@ class DeepIntegrator(nn.Module):
 
     def __init__(
         self,
+        channels: int = 3,  # C of a still
         hidden: int = 8,  # channels of that layer
     ):
         super().__init__()
-        self.linear = nn.Conv3d(4, 3, 3, padding=1)
-        self.first = nn.Conv3d(4, hidden, 3, padding=1)
-        self.second = nn.Conv3d(hidden, 3, 3, padding=1)
+        self.linear = nn.Conv3d(channels + 1, channels, 3, padding=1)
+        self.first = nn.Conv3d(channels + 1, hidden, 3, padding=1)
+        self.second = nn.Conv3d(hidden, channels, 3, padding=1)
 
-    def forward(self, x):  # (N, 4, T, H, W) → (N, 3, T, H, W)
+    def forward(self, x):  # (N, C + 1, T, H, W) → (N, C, T, H, W)
         return self.linear(x) + self.second(self.first(x).relu())
 
 
 class AddIntegrator(nn.Module):
     "Still plus dynamic memory in each colour; nothing is learned."
 
-    def forward(self, x):  # (N, 4, T, H, W) → (N, 3, T, H, W)
-        return x[:, :3] + x[:, 3:]
+    def __init__(
+        self,
+        channels: int = 3,  # C of a still
+    ):
+        super().__init__()
+
+    def forward(self, x):  # (N, C + 1, T, H, W) → (N, C, T, H, W)
+        return x[:, :-1] + x[:, -1:]
 
 
 INTEGRATORS = {"conv": ConvIntegrator, "deep": DeepIntegrator, "add": AddIntegrator}
@@ -133,26 +150,28 @@ INTEGRATORS = {"conv": ConvIntegrator, "deep": DeepIntegrator, "add": AddIntegra
 # %% ../nbs/06_building_blocks.ipynb #ad5757a1
 @torch.no_grad()
 def pass_still(
-    conv: nn.Conv3d,  # 4 → 3 channels, kernel 3; changed in place
+    conv: nn.Conv3d,  # C + 1 → C channels, kernel 3; changed in place
     share: float,  # weight of the dynamic memory in each colour
 ):
     "Weights with which a convolution gives the still plus a share of the dynamic memory."
     conv.weight.zero_()
     conv.bias.zero_()
-    conv.weight[:, :, 1, 1, 1] = torch.cat([torch.eye(3), torch.full((3, 1), share)], 1)
+    channels = len(conv.weight)
+    conv.weight[:, :, 1, 1, 1] = torch.cat([torch.eye(channels), torch.full((channels, 1), share)], 1)
 
 
 def make_integrator(
     kind: str = "conv",  # one of INTEGRATORS
     start: str = "random",  # 'random': torch's default, the paper's; 'still': the still passes unchanged
     share: float = 1.0,  # with 'still': weight of the dynamic memory in each colour
-) -> nn.Module:  # 4 channels in, 3 out; 'conv' has 327 parameters
+    channels: int = 3,  # C of a still
+) -> nn.Module:  # C + 1 channels in, C out; 'conv' has 327 parameters with C = 3
     "What joins still and dynamic memory; raises `ValueError` for an unknown kind or start."
     if start not in INTEGRATOR_STARTS:
         raise ValueError(f"start is {start!r}; allowed: {', '.join(INTEGRATOR_STARTS)}")
     if kind not in INTEGRATORS:
         raise ValueError(f"kind is {kind!r}; allowed: {', '.join(INTEGRATORS)}")
-    module = INTEGRATORS[kind]()
+    module = INTEGRATORS[kind](channels)
     if start == "random" or kind == "add":
         return module
     if kind == "deep":
@@ -166,7 +185,7 @@ PAIRINGS = {"multi": 2, "one": 1}  # stills, and dynamic memories, that a slot o
 
 
 def check_pairing(
-    stills: torch.Tensor,  # (K, spc, 3, H, W)
+    stills: torch.Tensor,  # (K, spc, C, H, W), C = 3, or 1 of grey clips
     dynamics: torch.Tensor,  # (K, dpc, T, 1, H, W)
     pairing: str,  # one of PAIRINGS
     vpc: int = None,  # slots per class; None: the paper's
@@ -174,8 +193,8 @@ def check_pairing(
     "Raise `ValueError` unless stills and dynamics fit each other, the pairing and the number of slots."
     if pairing not in PAIRINGS:
         raise ValueError(f"pairing is {pairing!r}; allowed: {', '.join(PAIRINGS)}")
-    if stills.ndim != 5 or stills.shape[2] != 3:
-        raise ValueError(f"stills must be (K, spc, 3, H, W), got {tuple(stills.shape)}")
+    if stills.ndim != 5 or stills.shape[2] not in (1, 3):
+        raise ValueError(f"stills must be (K, spc, 3 or 1, H, W), got {tuple(stills.shape)}")
     fits = dynamics.ndim == 6 and dynamics.shape[3] == 1
     if not fits or dynamics.shape[0] != stills.shape[0] or dynamics.shape[4:] != stills.shape[3:]:
         shapes = f"for stills {tuple(stills.shape)}, got {tuple(dynamics.shape)}"

@@ -25,6 +25,7 @@ from vdistill.blocks import (
     interpolation_matrix,
     make_integrator,
     random_clips,
+    three_channels,
 )
 from .blocks import draw_classes as draw_classes  # objectives take it from here
 from .clips import generator
@@ -162,13 +163,13 @@ class FrameMemory(Memory, kind="frames"):
 
     def __init__(
         self,
-        frames: torch.Tensor,  # (K, vpc, N_syn, 3, H, W), normalised floats
+        frames: torch.Tensor,  # (K, vpc, N_syn, C, H, W), normalised floats; C = 3, or 1 of grey clips
         n_frames: int,  # T of a decoded clip
         interpolation: str = "duplicate",  # 'learned': its weights are learned and stored
         segments: int = 1,  # S, each with frames of its own
     ):
-        if frames.ndim != 6 or frames.shape[3] != 3:
-            raise ValueError(f"frames must be (K, vpc, N_syn, 3, H, W), got {tuple(frames.shape)}")
+        if frames.ndim != 6 or frames.shape[3] not in (1, 3):
+            raise ValueError(f"frames must be (K, vpc, N_syn, 3 or 1, H, W), got {tuple(frames.shape)}")
         n_syn = frames.shape[2]
         check_frames(n_syn, n_frames, interpolation, segments)
         super().__init__(*frames.shape[:2], n_frames)
@@ -214,9 +215,9 @@ class FrameMemory(Memory, kind="frames"):
     def decode(self, combo):
         "Expand the stored frames, segment by segment."
         if self.frames.shape[2] == self.n_frames:
-            return self.frames
+            return three_channels(self.frames)
         stored = self.frames.unflatten(2, (self.segments, -1))
-        return torch.einsum("stn,kvsnchw->kvstchw", self.expand, stored).flatten(2, 3)
+        return three_channels(torch.einsum("stn,kvsnchw->kvstchw", self.expand, stored).flatten(2, 3))
 
 # %% ../nbs/07_memory.ipynb #28aec7d3
 @dataclass
@@ -296,7 +297,7 @@ class StaticDynamicParameters(MemoryParameters):
 def single_frames(
     memory: Memory,  # of one frame a clip
     n: int,  # wanted of each class
-) -> torch.Tensor:  # (K, n, 3, H, W)
+) -> torch.Tensor:  # (K, n, C, H, W)
     "The first n stills of each class; raises `ParameterError` for fewer, or for clips of several frames."
     frames = getattr(memory, "frames", None)
     if frames is None or frames.shape[1] < n or frames.shape[2] != 1:
@@ -306,7 +307,7 @@ def single_frames(
 # %% ../nbs/07_memory.ipynb #574fcfd9
 def first_dynamics(
     setting,  # its real clips
-    stills: torch.Tensor,  # (K, spc, 3, H, W), normalised
+    stills: torch.Tensor,  # (K, spc, C, H, W), normalised
     parameters: StaticDynamicParameters,  # which start
     seed: int,  # draws it
 ) -> torch.Tensor:  # (K, dpc, T, 1, H, W)
@@ -334,7 +335,7 @@ class StaticDynamicMemory(Memory, kind="static-dynamic"):
 
     def __init__(
         self,
-        stills: torch.Tensor,  # (K, spc, 3, H, W), normalised floats
+        stills: torch.Tensor,  # (K, spc, C, H, W), normalised floats; C = 3, or 1 of grey clips
         dynamics: torch.Tensor,  # (K, dpc, T, 1, H, W)
         pairing: str = "multi",  # 'multi': any still with any dynamic memory; 'one': the j-th with the j-th
         integrator: nn.Module | str = "conv",  # of `make_integrator`, or its kind
@@ -348,7 +349,9 @@ class StaticDynamicMemory(Memory, kind="static-dynamic"):
         self.n_combos = self.owned[0] * (self.owned[1] if pairing == "multi" else 1)
         self.stills = nn.Parameter(stills.clone())
         self.dynamics = nn.Parameter(dynamics.clone())
-        self.integrator = make_integrator(integrator) if isinstance(integrator, str) else integrator
+        if isinstance(integrator, str):
+            integrator = make_integrator(integrator, channels=stills.shape[2])
+        self.integrator = integrator
         if type(self.integrator) not in INTEGRATORS.values():
             raise ValueError("integrator must be made by `make_integrator`, or so a file could not name it")
 
@@ -363,7 +366,9 @@ class StaticDynamicMemory(Memory, kind="static-dynamic"):
         stills = single_frames(stills, parameters.vpc * parameters.owned[0])
         dynamics = first_dynamics(setting, stills, parameters, seed)
         kind, begin = parameters.integrator, parameters.integrator_start
-        integrator = make_network(lambda: make_integrator(kind, begin), seed, "integrator")
+        channels = stills.shape[2]
+        make = lambda: make_integrator(kind, begin, channels=channels)
+        integrator = make_network(make, seed, "integrator")
         memory = cls(stills, dynamics, parameters.pairing, integrator, parameters.vpc)
         memory.stills.requires_grad_(parameters.lr_stills > 0)
         return memory
@@ -397,4 +402,4 @@ def decode(
     dynamic = self.dynamics[k, slot * self.owned[1] + which_dynamic].flatten(0, 1)
     still = still[:, None].expand(-1, self.n_frames, -1, -1, -1)
     clip = self.integrator(torch.cat([still, dynamic], 2).transpose(1, 2)).transpose(1, 2)
-    return clip.unflatten(0, (self.n_classes, self.vpc))
+    return three_channels(clip.unflatten(0, (self.n_classes, self.vpc)))

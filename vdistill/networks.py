@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['NORMS', 'CELLS', 'TORCHVISION', 'NETWORKS', 'InstanceNorm', 'norm_layer', 'shrink', 'average_space_and_pairs',
-           'MiniC3D', 'check_clips', 'halve', 'ConvBlocks', 'ConvNet', 'centre_crop', 'FrameRNN', 'differentiable_rnn',
-           'BatchNorm', 'MeanPool', 'ShrinkPool', 'small_clip_layer', 'VideoNetwork', 'make_network', 'build_network']
+           'ClipConv', 'MiniC3D', 'check_clips', 'halve', 'ConvBlocks', 'ConvNet', 'centre_crop', 'FrameRNN',
+           'differentiable_rnn', 'BatchNorm', 'MeanPool', 'ShrinkPool', 'small_clip_layer', 'VideoNetwork',
+           'make_network', 'build_network']
 
 # %% ../nbs/04_networks.ipynb #a7139a13
 from contextlib import nullcontext
@@ -64,6 +65,35 @@ def average_space_and_pairs(
     x = x.mean((3, 4))
     return (x[..., 1:] + x[..., :-1]) / 2 if x.shape[2] > 1 else x
 
+# %% ../nbs/04_networks.ipynb #25a20a47
+class ClipConv(nn.Conv3d):
+    "MiniC3D's convolution over three frames and 7×7 pixels; on a CPU by 2-D convolution or matrix product."
+
+    def __init__(
+        self,
+        ins: int,  # channels that come in
+        outs: int,  # channels that go out
+    ):
+        super().__init__(ins, outs, (3, 7, 7), (1, 2, 2), (1, 3, 3))
+
+    def forward(
+        self,
+        x: torch.Tensor,  # features (N, ins, T, H, W)
+    ) -> torch.Tensor:  # (N, outs, T, H / 2, W / 2), rounded up
+        "The same numbers as `nn.Conv3d`, up to rounding."
+        if x.is_cuda:
+            return super().forward(x)
+        n, n_frames, height, width = len(x), *x.shape[2:]
+        padded = F.pad(x, (0, 0, 0, 0, 1, 1))
+        triples = torch.stack([padded[:, :, i : i + n_frames] for i in range(3)], 2)  # (N, ins, 3, T, H, W)
+        stacked = triples.permute(0, 3, 1, 2, 4, 5).flatten(0, 1).flatten(1, 2)
+        if max(height, width) > 2:
+            y = F.conv2d(stacked, self.weight.flatten(1, 2), self.bias, 2, 3)
+        else:
+            seen = self.weight[..., 3 : 3 + height, 3 : 3 + width]
+            y = F.linear(stacked.flatten(1), seen.flatten(1), self.bias)[..., None, None]
+        return y.unflatten(0, (n, n_frames)).transpose(1, 2)
+
 # %% ../nbs/04_networks.ipynb #a7b3595c
 class MiniC3D(nn.Module):
     "The clip network of arXiv 2312.00362: three 3-D convolutions, a classifier, the maximum over time."
@@ -74,11 +104,12 @@ class MiniC3D(nn.Module):
         widths: tuple = (64, 128, 128),  # channels of the three stages
         norm: str = "none",  # after each convolution, one of NORMS; the paper has none
         dropout: float = 0.5,  # probability, before the classifier
+        channels: int = 3,  # colours that it looks at; 1: the first only, for grey clips
     ):
         super().__init__()
-        ins = (3, *widths[:2])
-        stages = zip(ins, widths)
-        self.convs = nn.ModuleList(nn.Conv3d(i, o, (3, 7, 7), (1, 2, 2), (1, 3, 3)) for i, o in stages)
+        self.channels = channels
+        ins = (channels, *widths[:2])
+        self.convs = nn.ModuleList(ClipConv(i, o) for i, o in zip(ins, widths))
         self.norms = nn.ModuleList(norm_layer(norm, width) for width in widths)
         self.drop, self.classifier = nn.Dropout(dropout), nn.Conv1d(widths[-1], n_classes, 1)
 
@@ -88,7 +119,7 @@ class MiniC3D(nn.Module):
     ) -> torch.Tensor:  # (N, C, T', H', W')
         "Output of the third stage, the paper's embedding; raises `ValueError` for clips that are too small."
         check_clips(x)
-        x = x.transpose(1, 2)
+        x = x[:, :, : self.channels].transpose(1, 2)
         for conv, norm, pool in zip(self.convs, self.norms, ((1, 2, 2), (2, 2, 2), (2, 2, 2))):
             x = shrink(F.relu(norm(conv(x))), pool)
         return x
@@ -347,12 +378,13 @@ def build_network(
     widths: tuple = (64, 128, 128),  # channels of MiniC3D's three stages; the others have one form
     norm: str = "none",  # of MiniC3D, one of NORMS
     size: int = 64,  # side of the clips in pixels, for CNN+GRU and CNN+LSTM; see `FrameRNN`
+    channels: int = 3,  # colours that MiniC3D looks at; the others look at all three
 ) -> nn.Module:  # a new network with `embed`, weights from the global generator: see `make_network`
     "Any network for clips, by its name; raises `ValueError` for an unknown one."
     if name not in NETWORKS:
         raise ValueError(f"network is {name!r}; allowed: {', '.join(NETWORKS)}")
     if name == "MiniC3D":
-        return MiniC3D(n_classes, widths, norm)
+        return MiniC3D(n_classes, widths, norm, channels=channels)
     if name in TORCHVISION:
         return VideoNetwork(n_classes, name)
     return FrameRNN(n_classes, name.removeprefix("CNN+"), size)
