@@ -18,6 +18,7 @@ from .clips import Clips, generator, normalise, seeded
 from .memory import Memory
 from .networks import make_network
 from .parameters import TRAINERS
+from .views import random_view
 
 # %% ../nbs/09_evaluation.ipynb #76b7ec7f
 def memory_batches(
@@ -72,6 +73,8 @@ class Training:
     protocol: str = "honest"  # one of PROTOCOLS
     optimiser: str = "sgd"  # or 'adamw': the paper's for FRePo (its lr: 1e-4, epochs: 1,000)
     hard: bool = False  # class labels also where label vectors were learned
+    shift: int = 0  # pixels by which each clip is moved at random in each step
+    later: int = 0  # frames by which it is
 
     def __post_init__(self):
         for name, allowed in (("protocol", PROTOCOLS), ("optimiser", TRAINERS)):
@@ -126,7 +129,9 @@ def train(
     for epoch in range(training.epochs):
         network.train()
         with seeded(seed, "dropout", epoch):
+            views = generator(seed, "views", epoch)
             for x, y in epoch_of(generator(seed, "batches", epoch)):
+                x = random_view(x, views, training.shift, training.later)
                 x = standardise(x) if training.protocol == "paper" else x
                 optimiser.zero_grad()
                 label_loss(network(x), y).backward()

@@ -98,6 +98,8 @@ class ClipConv(nn.Conv3d):
 class MiniC3D(nn.Module):
     "The clip network of arXiv 2312.00362: three 3-D convolutions, a classifier, the maximum over time."
 
+    version = 2  # to be raised when the same weights start to give other numbers
+
     def __init__(
         self,
         n_classes: int,  # K
@@ -128,9 +130,13 @@ class MiniC3D(nn.Module):
         "The features as one vector a clip."
         return self.features(x).flatten(1)
 
-    def forward(self, x):  # clips (N, T, 3, H, W) → logits (N, K)
+    def classify(self, features):  # (N, C, T', H', W') → logits (N, K)
         "The largest output over time."
-        return self.classifier(self.drop(average_space_and_pairs(self.features(x)))).amax(-1)
+        return self.classifier(self.drop(average_space_and_pairs(features))).amax(-1)
+
+    def forward(self, x):  # clips (N, T, 3, H, W) → logits (N, K)
+        "The largest output over time, from clips."
+        return self.classify(self.features(x))
 
 # %% ../nbs/04_networks.ipynb #314c9287
 def check_clips(

@@ -211,6 +211,8 @@ class JudgeChange(Parameters):
     lr: float = param(0.0, "learning rate; 0: the study's", low=0.0)
     batch: int = param(0, "clips in a step; 0: the study's", low=0)
     optimiser: str = param("", "how they learn, sgd or adamw; empty: as the study's", choices=("", *TRAINERS))
+    shift: int = param(0, "pixels by which a clip is moved at random in each step; 0: the study's", low=0)
+    later: int = param(0, "frames by which it is; 0: the study's", low=0)
 
 # %% ../nbs/05_parameters.ipynb #7c2cbe84
 class Registered:

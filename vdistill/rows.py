@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .compact import CompactMemory
 from .coresets import Selection
 from .distillation import cosine, distill
 from .gradients import GradientMatching
@@ -29,6 +30,7 @@ from vdistill.parameters import (
 from .regression import FeatureRegression
 from .setting import DataParameters, JudgeParameters, NetworkParameters, Setting
 from .storage import STORAGES, content
+from .trained import TrainedNetworkMatching
 from .trajectories import TrajectoryMatching
 
 # %% ../nbs/18_rows.ipynb #3f37af82
@@ -37,6 +39,8 @@ BUILT_IN = (
     GradientMatching,
     TrajectoryMatching,
     FeatureRegression,
+    TrainedNetworkMatching,
+    CompactMemory,
 )  # imported to be registered
 
 

@@ -22,7 +22,7 @@ from .datasets import groups, open_clips
 from .evaluation import PROTOCOLS, Training
 from .evaluation import judge as judge_set
 from .layouts import TRAINING
-from .networks import NORMS, build_network
+from .networks import NORMS, MiniC3D, build_network
 from .parameters import TRAINERS, JudgeChange, ParameterError, Parameters, digest, param
 
 # %% ../nbs/17_data_and_judge.ipynb #82f42d06
@@ -76,6 +76,8 @@ class JudgeParameters(Parameters):
     protocol: str = param(
         "honest", "paper: the paper's habits, selection on test included", choices=PROTOCOLS
     )
+    shift: int = param(0, "pixels by which a clip is moved at random in each step of training", low=0)
+    later: int = param(0, "frames by which it is", low=0)
     scores: int = param(4, "times a memory is scored on validation clips; 0: the last step is kept", low=0)
     score_networks: int = param(2, "networks that score it", low=1)
 
@@ -130,7 +132,7 @@ def changed_splits(
 
 # %% ../nbs/17_data_and_judge.ipynb #b6c3dd9b
 GREY = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_STD) / 3
-NORMALISATION = {  # colours → mean and deviation of the three channels that networks see; grey ones stay equal
+NORMALISATION = {  # colours → mean and deviation of what networks see; equal channels stay equal
     3: {"mean": IMAGENET_MEAN, "std": IMAGENET_STD},
     1: {"mean": (GREY[0],) * 3, "std": (GREY[1],) * 3},
 }
@@ -154,9 +156,8 @@ class Setting:
         self.classes, self.groups = self.train.classes, groups(study.data.name)
         self.work = Path(study.out) / "work"
         how = study.judge
-        self.training = Training(
-            how.epochs, how.lr, batch=how.batch, protocol=how.protocol, optimiser=how.optimiser
-        )
+        names = ("epochs", "lr", "batch", "protocol", "optimiser", "shift", "later")
+        self.training = Training(**{name: getattr(how, name) for name in names})
         self.data = data_identity(study.data.name, splits)
         self.digests = {split: self.data[split] for split in SPLITS}
 
@@ -165,7 +166,7 @@ class Setting:
 def network_facts(self: Setting) -> list:
     "What decides the network, besides the data."
     grey = ["grey"] if self.channels == 1 else []
-    return ["MiniC3D", *self.study.network.asdict().values(), *grey]
+    return ["MiniC3D", MiniC3D.version, *self.study.network.asdict().values(), *grey]
 
 
 @patch(as_prop=True)

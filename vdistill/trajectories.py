@@ -180,14 +180,14 @@ def restore(self: TrajectoryMatching, state):
 # %% ../nbs/14_trajectories.ipynb #14a498e6
 def find_experts(
     setting,  # real clips and network
-    parameters: TrajectoryMatchingParameters,  # how many, how trained
+    parameters,  # how many, how trained: experts, expert_lr, expert_batch
+    epochs: int,  # of each
 ) -> list:  # of `Expert`
     "The experts of these clips and this network: read from the cache, or trained."
     lr, batch = parameters.expert_lr, parameters.expert_batch
     key = digest(setting.train.digest(), setting.network_facts, lr, batch)
     training = {"real": setting.train, "build": setting.network, "lr": lr, "batch": batch, "seed": 0}
     training |= setting.norm | {"device": setting.device, "title": "experts"}
-    epochs = parameters.max_start - 1 + parameters.expert_epochs
     return make_experts(
         cache_root() / "experts" / f"{setting.name}-{key}", parameters.experts, epochs, **training
     )
@@ -199,5 +199,6 @@ def start(cls: TrajectoryMatching, setting, parameters, seed):  # → an objecti
     names = ("max_start", "expert_epochs", "syn_steps", "step_size", "truncated")
     chosen = {name: getattr(parameters, name) for name in names}
     chosen |= {"learn_step": parameters.lr_step > 0, "batch": parameters.syn_batch}
-    experts = find_experts(setting, parameters)
+    epochs = parameters.max_start - 1 + parameters.expert_epochs
+    experts = find_experts(setting, parameters, epochs)
     return cls(experts, setting.network, seed, **chosen, device=setting.device)
