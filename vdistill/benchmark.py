@@ -31,8 +31,11 @@ class Evaluation(Study):
     equal_bytes: bool = param(
         True, "also random clips with as many frames as fit into the bytes of each smaller set"
     )
+    judge_views: JudgeChange = part(
+        JudgeChange, "a second table: how networks train there, e.g. shift: 3; as it is: none"
+    )
     cross: list = param([], f"networks that judge besides MiniC3D, of {', '.join(OTHERS)}")
-    cross_rows: list = param([], "what they judge; empty: everything")
+    cross_rows: list = param([], "what they judge, and the second table shows; empty: everything")
     cross_judge: JudgeChange = part(JudgeChange, "how they train, where the study's judge does otherwise")
     reuse: list = param([], "folders of finished reports: rows that are decided by the same are taken over")
 
@@ -47,6 +50,11 @@ class Evaluation(Study):
                 )
         if any(type(x) is not str for x in self.reuse):
             raise ParameterError(f"reuse is {self.reuse!r}; allowed: folders of finished reports")
+
+    def is_crossed(self, row):
+        "Whether a row is judged in more than one way."
+        more = bool(self.cross) or any(self.judge_views.asdict().values())
+        return more and (not self.cross_rows or row.name in self.cross_rows)
 
 # %% ../nbs/27_benchmark.ipynb #20ben013
 def fewer_frames(
@@ -116,13 +124,16 @@ def judge_further(
     seed: int,  # of the distillation
     made,  # the set as stored: a `Memory`, or `Clips`
 ):
-    "The judgement with class labels where vectors were learned, and that of networks of other kinds."
+    "With class labels where vectors were learned, by networks trained with views, by those of other kinds."
     setting, study = comparison.setting, comparison.setting.study
     training = setting.schedule(*row.judge_changes())
     if isinstance(made, Memory) and made.soft_labels is not None:
         comparison.add_view("class labels", row.name, seed, made, replace(training, hard=True))
-    if study.cross_rows and row.name not in study.cross_rows:
+    if not study.is_crossed(row):
         return
+    if any(study.judge_views.asdict().values()):
+        views = setting.schedule(*row.judge_changes(), study.judge_views)
+        comparison.add_view("trained with views", row.name, seed, made, views)
     others = setting.schedule(*row.judge_changes(), study.cross_judge)
     for network in study.cross:
         comparison.add_view(network, row.name, seed, made, others, network)
@@ -137,8 +148,7 @@ def evaluation(
     rows = study.make_rows()
     for seed in study.seeds:
         for row in rows:
-            crossed = study.cross and (not study.cross_rows or row.name in study.cross_rows)
-            if row.name not in taken or crossed:
+            if row.name not in taken or study.is_crossed(row):
                 made = add_row(comparison, row, seed, row.name not in taken)
                 judge_further(comparison, row, seed, made)
     taken_bytes = {m: results["metrics"]["methods"][m]["bytes"] for m, (_, results) in taken.items()}

@@ -78,7 +78,7 @@ class JudgeParameters(Parameters):
     )
     shift: int = param(0, "pixels by which a clip is moved at random in each step of training", low=0)
     later: int = param(0, "frames by which it is", low=0)
-    scores: int = param(4, "times a memory is scored on validation clips; 0: the last step is kept", low=0)
+    scores: int = param(0, "times a memory is scored on validation clips; 0: the last step is kept", low=0)
     score_networks: int = param(2, "networks that score it", low=1)
 
 # %% ../nbs/17_data_and_judge.ipynb #8a23e658
