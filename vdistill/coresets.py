@@ -135,7 +135,8 @@ def coreset_memory(
     "A memory that holds the chosen real clips."
     if items.shape[:-1] != (len(clips.classes),) or (clips.labels[items].T != torch.arange(len(items))).any():
         raise ValueError(f"row k of items must hold clips of class k, of {len(clips.classes)} classes")
-    frames = normalise(clips.draw(items.flatten(), generator), mean, std)
+    drawn = clips.draw(items.flatten(), generator)
+    frames = normalise(drawn, mean, std)[:, :, : drawn.shape[2]]  # of grey clips one channel
     return FrameMemory(frames.unflatten(0, items.shape), clips.n_frames)
 
 # %% ../nbs/10_coresets.ipynb #5947afd3
