@@ -18,6 +18,7 @@ from .parameters import JudgeChange, ParameterError, param, part
 from .results import ReportError, read_results
 from .rows import Row, Setting, Study, make_row
 from .scores import RANDOM, WHOLE, row_scores
+from .significance import comparisons
 from .storage import n_bytes
 
 # %% ../nbs/27_benchmark.ipynb #20ben005
@@ -35,8 +36,11 @@ class Evaluation(Study):
         JudgeChange, "a second table: how networks train there, e.g. shift: 3; as it is: none"
     )
     cross: list = param([], f"networks that judge besides MiniC3D, of {', '.join(OTHERS)}")
-    cross_rows: list = param([], "what they judge, and the second table shows; empty: everything")
+    cross_rows: list = param(
+        [], "what they judge, and the second table shows; random clips too if gains are wanted; empty: all"
+    )
     cross_judge: JudgeChange = part(JudgeChange, "how they train, where the study's judge does otherwise")
+    pairs: list = param([], "pairs of rows to compare besides, [a, b]: how much better is a than b")
     reuse: list = param([], "folders of finished reports: rows that are decided by the same are taken over")
 
     def validate(self):
@@ -50,11 +54,20 @@ class Evaluation(Study):
                 )
         if any(type(x) is not str for x in self.reuse):
             raise ParameterError(f"reuse is {self.reuse!r}; allowed: folders of finished reports")
+        self.check_pairs(names)
 
     def is_crossed(self, row):
         "Whether a row is judged in more than one way."
         more = bool(self.cross) or any(self.judge_views.asdict().values())
         return more and (not self.cross_rows or row.name in self.cross_rows)
+
+    def check_pairs(self, names):
+        "Each of `pairs` is two different rows."
+        for pair in self.pairs:
+            two = isinstance(pair, list) and len(pair) == 2 and pair[0] != pair[1]
+            if not two or any(name not in names for name in pair):
+                allowed = f"two different rows of {', '.join(names)}"
+                raise ParameterError(f"pairs has {pair!r}; allowed: {allowed}")
 
 # %% ../nbs/27_benchmark.ipynb #20ben013
 def fewer_frames(
@@ -183,7 +196,9 @@ def joined(
     metrics["rows"] = {row.name: row.facts() for row in rows}
     metrics["decided_by"] = {row.name: deciding(setting, row) for row in rows}
     metrics["equal_bytes"] = equal
-    metrics["scores"] = {m: row_scores(m, metrics, len(setting.study.seeds)) for m in metrics["methods"]}
+    n_seeds = len(setting.study.seeds)
+    metrics["scores"] = {m: row_scores(m, metrics, n_seeds) for m in metrics["methods"]}
+    metrics["comparisons"] = comparisons(metrics, n_seeds, setting.study.pairs)
     result["storage"]["stored"] = {m: row["bytes"] for m, row in metrics["methods"].items()}
     return result
 
