@@ -47,6 +47,7 @@ class CompactParameters(MemoryParameters):
 
     scale: int = param(2, "the motion's height and width are those of a clip over this", low=1)
     n_motion: int = param(0, "stored frames of motion; 0: all T", low=0)
+    motions: int = param(1, "motions of a still, of which each use draws one", low=1)
     start: str = param("real", "a random real clip: its mean frame and the rest; or noise", choices=STARTS)
     lr: float = param(0.05, "learning rate of the stills; 0: they stay", low=0.0)
     lr_motion: float = param(0.05, "learning rate of the motion; 0: it stays", low=0.0)
@@ -63,40 +64,36 @@ class CompactMemory(Memory, kind="compact"):
     def __init__(
         self,
         stills: torch.Tensor,  # (K, vpc, C, H, W), normalised floats; C = 3, or 1 of grey clips
-        motion: torch.Tensor,  # (K, vpc, N, 1, h, w)
+        motion: torch.Tensor,  # (K, vpc * motions, N, 1, h, w)
         n_frames: int,  # T of a decoded clip
     ):
         fits = stills.ndim == 5 and stills.shape[2] in (1, 3) and motion.ndim == 6 and motion.shape[3] == 1
-        if not fits or motion.shape[:2] != stills.shape[:2]:
-            shapes = f"{tuple(stills.shape)} and {tuple(motion.shape)}"
-            raise ValueError(
-                f"stills (K, vpc, 3 or 1, H, W) and motion (K, vpc, N, 1, h, w) wanted, got {shapes}"
-            )
-        small = motion.shape[2] <= n_frames and all(
-            a <= b for a, b in zip(motion.shape[4:], stills.shape[3:])
-        )
-        if not small:
+        if not fits or len(motion) != len(stills) or motion.shape[1] % stills.shape[1]:
+            wanted = "stills (K, vpc, 3 or 1, H, W) and motion (K, vpc * motions, N, 1, h, w)"
+            raise ValueError(f"{wanted} wanted, got {tuple(stills.shape)} and {tuple(motion.shape)}")
+        largest = (n_frames, 1, *stills.shape[3:])
+        if any(a > b for a, b in zip(motion.shape[2:], largest)):
             raise ValueError("motion has more frames or pixels than a clip")
         super().__init__(*stills.shape[:2], n_frames)
+        self.n_combos = motion.shape[1] // stills.shape[1]
         self.stills = nn.Parameter(stills.clone())
         self.motion = nn.Parameter(motion.clone())
 
     @classmethod
     def start(cls, setting, parameters, seed):
-        "The mean frame of a random real clip, and what its grey frames have more than that; or noise."
-        n_frames = setting.train.n_frames
-        clips = random_clips(setting.train, parameters.vpc, setting.norm, generator(seed, "random clips"))
+        "The mean frame of random real clips, and what the grey frames of each have more; or noise."
+        n_frames, drawn = setting.train.n_frames, parameters.vpc * parameters.motions
+        clips = random_clips(setting.train, drawn, setting.norm, generator(seed, "random clips"))
         if parameters.start == "noise":
             clips = torch.randn(clips.shape, generator=generator(seed, "first frames"))
         height, width = clips.shape[-2:]
         n_motion = parameters.n_motion or n_frames
         if n_motion > n_frames or parameters.scale > min(height, width):
-            limits = (
-                f"n_motion up to {n_frames}, the frames, and scale up to {min(height, width)}, the pixels"
-            )
-            raise ParameterError(f"n_motion is {n_motion}, scale {parameters.scale}; allowed: {limits}")
-        stills = clips.mean(2)
-        rest = (clips - stills[:, :, None]).mean(3, keepdim=True)
+            limits = f"{n_frames} frames, {min(height, width)} pixels"
+            raise ParameterError(f"n_motion {n_motion}, scale {parameters.scale}; allowed: up to {limits}")
+        stills = clips.mean(2).unflatten(1, (parameters.vpc, parameters.motions)).mean(2)
+        beneath = stills.repeat_interleave(parameters.motions, 1)[:, :, None]
+        rest = (clips - beneath).mean(3, keepdim=True)
         motion = reduce(rest, n_motion, (height // parameters.scale, width // parameters.scale))
         return cls(stills, motion, n_frames)
 
@@ -106,6 +103,9 @@ class CompactMemory(Memory, kind="compact"):
         return [pair for pair in pairs if pair[1]]
 
     def decode(self, combo):
-        "The still at all times, and the motion added to each of its colours."
-        moved = enlarge(self.motion, self.n_frames, tuple(self.stills.shape[-2:]))
+        "The still at all times, and one of its motions added to each of its colours."
+        motions = self.motion.unflatten(1, (self.vpc, self.n_combos))
+        k, slot = (torch.arange(n, device=combo.device) for n in combo.shape)
+        chosen = motions[k[:, None], slot, combo]
+        moved = enlarge(chosen, self.n_frames, tuple(self.stills.shape[-2:]))
         return three_channels(self.stills[:, :, None] + moved)
