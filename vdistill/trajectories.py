@@ -20,7 +20,7 @@ from .clips import generator
 from .evaluation import label_loss
 from .experts import make_experts, unflatten_weights
 from .folders import cache_root
-from .matching import Objective, ObjectiveError, ObjectiveParameters
+from .matching import SCHEDULES, Objective, ObjectiveError, ObjectiveParameters
 from .networks import make_network
 from .parameters import ParameterError, digest, param
 from .views import random_view
@@ -86,21 +86,22 @@ class TrajectoryMatchingParameters(ObjectiveParameters):
     "Trajectory matching: experts, student, step size."
 
     steps: int = param(200, "steps; the paper: 10,000, full clips 8,000", low=1, high=10_000_000)
-    syn_steps: int = param(10, "steps of the student; the paper: 10 at one video a class, 5 at five", low=1)
+    schedule: str = param("cosine", "of the learning rates", choices=SCHEDULES)
+    syn_steps: int = param(5, "steps of the student; the paper: 10 at one video a class, 5 at five", low=1)
     syn_batch: int = param(0, "synthetic clips in each of them; 0: all", low=0)
-    step_size: float = param(0.01, "the student's learning rate, where its learning starts", low=1e-8)
+    step_size: float = param(0.05, "the student's learning rate, first; the paper: 0.01", low=1e-8)
     lr_step: float = param(0.02, "learning rate of its logarithm; 0: it stays", low=0.0)
     truncated: bool = param(False, "no gradients through earlier steps of the student")
     recompute: bool = param(False, "each of its steps twice: less memory, more time")
     shift: int = param(0, "most pixels by which the clips it sees are moved, anew in each step", low=0)
     later: int = param(0, "most frames by which they are", low=0)
     probe_every: int = param(100, "steps between two looks at the distance of fixed students; 0: none", low=0)
-    experts: int = param(5, "expert trajectories; the paper: 30", low=1)
-    expert_epochs: int = param(1, "epochs of an expert that the student has to make", low=1)
-    min_start: int = param(0, "the student starts after at least so many epochs", low=0)
-    max_start: int = param(10, "the student starts after fewer epochs than this", low=1)
-    expert_lr: float = param(0.01, "learning rate of the experts", low=0.0)
-    expert_batch: int = param(256, "real clips a step of theirs", low=1)
+    experts: int = param(2, "expert trajectories; the paper: 30", low=1)
+    expert_epochs: int = param(2, "epochs of an expert that the student has to make; the paper: 1", low=1)
+    min_start: int = param(1, "the student starts after at least so many epochs; the paper: 0", low=0)
+    max_start: int = param(5, "the student starts after fewer epochs than this; the paper: 10", low=1)
+    expert_lr: float = param(0.1, "learning rate of the experts; the paper: 0.01", low=0.0)
+    expert_batch: int = param(24, "real clips a step of theirs; the paper: 256", low=1)
     expert_momentum: float = param(0.0, "their momentum; the paper: none", low=0.0, high=0.9999)
     expert_fall: int = param(
         0, "epochs in which their rate falls as a cosine, so long they train; 0: it stays", low=0
