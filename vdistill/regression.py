@@ -112,7 +112,10 @@ class FeatureRegressionParameters(ObjectiveParameters):
     pool: int = param(10, "networks in the pool", low=1)
     reset: int = param(100, "steps after which one is replaced", low=1)
     lr_pool: float = param(1e-4, "learning rate of the pool", low=0.0)
-    lr_labels: float = param(1e-3, "learning rate of the label vectors", low=0.0)
+    lr_labels: float = param(1e-3, "learning rate of the label vectors, as stored", low=0.0)
+    label_scale: float = param(
+        5.0, "factor of the stored label vectors, which networks learn from; the paper: 1", low=1e-3
+    )
 
 # %% ../nbs/15_regression.ipynb #3101257c
 class FeatureRegression(Objective, kind="FRePo"):
@@ -132,11 +135,12 @@ class FeatureRegression(Objective, kind="FRePo"):
         pool: int = 10,  # networks
         reset: int = 100,  # steps after which one is replaced
         lr_pool: float = 1e-4,  # of theirs
-        device: str = "cpu",  # where they are
+        label_scale: float = 1.0,  # of the stored label vectors
+        device: str = "cpu",  # where networks are
     ):
         self.real, self.seed, self.device = real, seed, device
         self.norm = {"mean": mean, "std": std}
-        self.batch, self.ridge = batch, ridge
+        self.batch, self.ridge, self.label_scale = batch, ridge, label_scale
         self.pool = Pool(build, seed, pool, reset, lr_pool, device)
 
     def state(self):
@@ -150,9 +154,10 @@ class FeatureRegression(Objective, kind="FRePo"):
 # %% ../nbs/15_regression.ipynb #5f6d9e91
 @patch
 def prepare(self: FeatureRegression, memory):
-    "The memory gets label vectors that can be learned."
+    "The memory gets label vectors that can be learned, as large as networks are to learn them."
     if memory.soft_labels is None:
         memory.soften()
+        memory.soft_labels.data.mul_(self.label_scale)
 
 
 @patch
@@ -163,10 +168,10 @@ def learned(self: FeatureRegression, memory, parameters) -> list:  # of (paramet
 
 @patch
 def targets(self: FeatureRegression, memory) -> torch.Tensor:  # (n, K)
-    "Label vectors: the memory's, or one-hot − 1/K."
+    "Label vectors at the scale of one-hot − 1/K: the memory's, or the classes' own."
     if memory.soft_labels is None:
         return centred_one_hot(memory.labels, memory.n_classes)
-    return memory.soft_labels
+    return memory.soft_labels / self.label_scale
 
 # %% ../nbs/15_regression.ipynb #39066544
 @patch
@@ -187,12 +192,13 @@ def loss(self: FeatureRegression, memory, step) -> torch.Tensor:  # scalar
 def after(self: FeatureRegression, memory, step):
     "The network that was used takes one step on the synthetic clips, or is replaced."
     clips = memory.clips(generator(self.seed, "pool clips", step)).detach().flatten(0, 1)
-    self.pool.train(self.pool.pick(step), clips, self.targets(memory).detach())
+    stored = self.targets(memory).detach() * self.label_scale
+    self.pool.train(self.pool.pick(step), clips, stored)
 
 # %% ../nbs/15_regression.ipynb #ab6457d8
 @patch(cls_method=True)
 def start(cls: FeatureRegression, setting, parameters, seed):  # → an objective
     "With the study's real clips and network."
-    names = ("batch", "pool", "reset", "lr_pool")
+    names = ("batch", "pool", "reset", "lr_pool", "label_scale")
     chosen = {name: getattr(parameters, name) for name in names}
     return cls(setting.train, setting.network, **setting.norm, seed=seed, **chosen, device=setting.device)

@@ -8,6 +8,7 @@ __all__ = ['Student', 'TrajectoryMatchingParameters', 'TrajectoryMatching', 'che
 # %% ../nbs/14_trajectories.ipynb #55bfbfb9
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from fastcore.basics import patch
@@ -19,9 +20,10 @@ from .clips import generator
 from .evaluation import label_loss
 from .experts import make_experts, unflatten_weights
 from .folders import cache_root
-from .matching import Objective, ObjectiveError, ObjectiveParameters
+from .matching import SCHEDULES, Objective, ObjectiveError, ObjectiveParameters
 from .networks import make_network
-from .parameters import digest, param
+from .parameters import ParameterError, digest, param
+from .views import random_view
 
 # %% ../nbs/14_trajectories.ipynb #118751fd
 class Student:
@@ -34,11 +36,15 @@ class Student:
         steps: int,  # that it takes
         batch: int = 0,  # synthetic clips a step; 0: all
         truncated: bool = False,  # no gradients through the weights of earlier steps
+        recompute: bool = False,  # each step again in the backward pass: less memory, more time
+        shift: int = 0,  # most pixels by which clips are moved in each step
+        later: int = 0,  # most frames by which they are
         device: str = "cpu",  # where it is
     ):
         network = make_network(build, seed, "student", device=device)
         self.network = network.requires_grad_(False).eval()
         self.seed, self.steps, self.batch, self.truncated = seed, steps, batch, truncated
+        self.recompute, self.view = recompute, {"shift": shift, "later": later}
 
     def loss(self, flat, clips, targets):
         "Of the network with these weights."
@@ -50,8 +56,9 @@ class Student:
         g = generator(self.seed, "student clips", number)
         clips, targets = memory.clips(g).flatten(0, 1), memory.targets
         chosen = torch.randperm(len(clips), generator=g)[: self.batch or None].to(clips.device)
+        seen = random_view(clips[chosen], g, **self.view)
         at = flat.detach() if self.truncated else flat
-        return flat - step_size * grad(self.loss)(at, clips[chosen], targets[chosen])
+        return flat - step_size * grad(self.loss)(at, seen, targets[chosen])
 
 # %% ../nbs/14_trajectories.ipynb #24a225aa
 @patch
@@ -64,9 +71,10 @@ def unroll(
 ) -> torch.Tensor:  # (P,)
     "The weights after all steps; raises `ObjectiveError` when they are not finite."
     flat = flat.clone().requires_grad_()  # `checkpoint` wants an input with a gradient
+    again = partial(checkpoint, self.step, use_reentrant=True, preserve_rng_state=False)
+    take = again if self.recompute and torch.is_grad_enabled() else self.step
     for i in range(self.steps):
-        arguments = (flat, step_size, memory, number * self.steps + i)
-        flat = checkpoint(self.step, *arguments, use_reentrant=True, preserve_rng_state=False)
+        flat = take(flat, step_size, memory, number * self.steps + i)
         if not flat.isfinite().all():
             at = f"step {i + 1} of {self.steps} (step size {step_size.item():.3g})"
             raise ObjectiveError(f"the student left all bounds in its {at}")
@@ -78,16 +86,33 @@ class TrajectoryMatchingParameters(ObjectiveParameters):
     "Trajectory matching: experts, student, step size."
 
     steps: int = param(200, "steps; the paper: 10,000, full clips 8,000", low=1, high=10_000_000)
-    syn_steps: int = param(10, "steps of the student; the paper: 10 at one video a class, 5 at five", low=1)
+    schedule: str = param("cosine", "of the learning rates", choices=SCHEDULES)
+    syn_steps: int = param(5, "steps of the student; the paper: 10 at one video a class, 5 at five", low=1)
     syn_batch: int = param(0, "synthetic clips in each of them; 0: all", low=0)
-    step_size: float = param(0.01, "the student's learning rate, where its learning starts", low=1e-8)
+    step_size: float = param(0.05, "the student's learning rate, first; the paper: 0.01", low=1e-8)
     lr_step: float = param(0.02, "learning rate of its logarithm; 0: it stays", low=0.0)
     truncated: bool = param(False, "no gradients through earlier steps of the student")
-    experts: int = param(5, "expert trajectories; the paper: 30", low=1)
-    expert_epochs: int = param(1, "epochs of an expert that the student has to make", low=1)
-    max_start: int = param(10, "the student starts after fewer epochs than this", low=1)
-    expert_lr: float = param(0.01, "learning rate of the experts", low=0.0)
-    expert_batch: int = param(256, "real clips a step of theirs", low=1)
+    recompute: bool = param(False, "each of its steps twice: less memory, more time")
+    shift: int = param(0, "most pixels by which the clips it sees are moved, anew in each step", low=0)
+    later: int = param(0, "most frames by which they are", low=0)
+    probe_every: int = param(100, "steps between two looks at the distance of fixed students; 0: none", low=0)
+    experts: int = param(2, "expert trajectories; the paper: 30", low=1)
+    expert_epochs: int = param(2, "epochs of an expert that the student has to make; the paper: 1", low=1)
+    min_start: int = param(1, "the student starts after at least so many epochs; the paper: 0", low=0)
+    max_start: int = param(5, "the student starts after fewer epochs than this; the paper: 10", low=1)
+    expert_lr: float = param(0.1, "learning rate of the experts; the paper: 0.01", low=0.0)
+    expert_batch: int = param(24, "real clips a step of theirs; the paper: 256", low=1)
+    expert_momentum: float = param(0.0, "their momentum; the paper: none", low=0.0, high=0.9999)
+    expert_fall: int = param(
+        0, "epochs in which their rate falls as a cosine, so long they train; 0: it stays", low=0
+    )
+
+    def validate(self):
+        "There is an epoch to start from."
+        if self.min_start >= self.max_start:
+            raise ParameterError(
+                f"min_start is {self.min_start}; allowed: less than max_start = {self.max_start}"
+            )
 
 # %% ../nbs/14_trajectories.ipynb #cf5f3abd
 class TrajectoryMatching(Objective, kind="MTT"):
@@ -100,19 +125,21 @@ class TrajectoryMatching(Objective, kind="MTT"):
         experts: list,  # each with `epochs` and `state(epoch)` → (P,), as in `vdistill.experts`
         build,  # function without arguments that returns a new network, of the experts' kind
         seed: int,  # of this run
-        max_start: int = 10,  # the student starts after fewer epochs of the expert than this
+        min_start: int = 0,  # the student starts after at least so many epochs of the expert
+        max_start: int = 10,  # and after fewer than this
         expert_epochs: int = 1,  # epochs M of the expert that are matched
         syn_steps: int = 10,  # steps of the student
         step_size: float = 0.01,  # of the student, where learning starts
         learn_step: bool = True,  # whether it is learned
-        batch: int = 0,  # synthetic clips a student step; 0: all
-        truncated: bool = False,  # no gradients through the weights of earlier steps
+        probe_every: int = 0,  # steps between two looks at the distance of fixed students; 0: none
         device: str = "cpu",  # where the student is
+        **student,  # as for `Student`: batch, truncated, recompute, shift, later
     ):
         check_experts(experts, max_start - 1 + expert_epochs)
         self.experts, self.seed, self.device = experts, seed, device
-        self.max_start, self.expert_epochs = max_start, expert_epochs
-        self.student = Student(build, seed, syn_steps, batch, truncated, device)
+        self.min_start, self.max_start, self.expert_epochs = min_start, max_start, expert_epochs
+        self.student = Student(build, seed, syn_steps, device=device, **student)
+        self.probe_every, self.probed = probe_every, {}
         first = torch.tensor(math.log(step_size), device=device)
         self.log_step = nn.Parameter(first, requires_grad=learn_step)
 
@@ -140,20 +167,55 @@ def draw(self: TrajectoryMatching, step) -> tuple:  # expert's number, epoch
     "Which expert the student of a step follows, and after which epoch it starts."
     g = generator(self.seed, "trajectory", step)
     expert = int(torch.randint(len(self.experts), (), generator=g))
-    return expert, int(torch.randint(self.max_start, (), generator=g))
+    return expert, int(torch.randint(self.min_start, self.max_start, (), generator=g))
 
 
 @patch
-def loss(self: TrajectoryMatching, memory, step) -> torch.Tensor:  # scalar
+def distance(
+    self: TrajectoryMatching,
+    memory,  # whose clips the student learns from
+    number: int,  # of the expert
+    epoch: int,  # after which the student starts
+    step: int,  # decides which clips it sees
+) -> torch.Tensor:  # scalar
     "Squared distance of student and expert, as a share of the way that the expert went."
-    number, epoch = self.draw(step)
     expert = self.experts[number]
     start = expert.state(epoch).to(self.device)
     goal = expert.state(epoch + self.expert_epochs).to(self.device)
     end = self.student.unroll(start, self.step_size, memory, step)
     return (end - goal).square().sum() / (start - goal).square().sum()
 
+
+@patch
+def loss(self: TrajectoryMatching, memory, step) -> torch.Tensor:  # scalar
+    "The distance of the student of this step."
+    return self.distance(memory, *self.draw(step), step)
+
 # %% ../nbs/14_trajectories.ipynb #2a509e0b
+@patch
+@torch.no_grad()
+def probe(self: TrajectoryMatching, memory) -> float:
+    "Mean distance of students of the same three starts, which see the same views each time."
+    starts = (self.min_start, (self.min_start + self.max_start - 1) // 2, self.max_start - 1)
+    pairs = [(i % len(self.experts), epoch) for i, epoch in enumerate(starts)]
+    return sum(self.distance(memory, *pair, -1 - i).item() for i, pair in enumerate(pairs)) / len(pairs)
+
+
+@patch
+def prepare(self: TrajectoryMatching, memory):
+    "What the first clips reach."
+    if self.probe_every:
+        self.first_distance = self.probe(memory)
+
+
+@patch
+def after(self: TrajectoryMatching, memory, step):
+    "What the clips now reach, every so many steps."
+    self.probed = {}
+    if self.probe_every and (step + 1) % self.probe_every == 0:
+        self.probed = {"distance": self.probe(memory), "first_distance": self.first_distance}
+
+# %% ../nbs/14_trajectories.ipynb #78b18fa6
 @patch
 def learned(self: TrajectoryMatching, memory, parameters) -> list:  # of (parameters, learning rate)
     "The step size, unless it stays."
@@ -162,8 +224,8 @@ def learned(self: TrajectoryMatching, memory, parameters) -> list:  # of (parame
 
 @patch
 def notes(self: TrajectoryMatching) -> dict:
-    "The step size."
-    return {"step_size": self.step_size.item()}
+    "The step size, and the distance of fixed students where it was just looked at."
+    return {"step_size": self.step_size.item()} | self.probed
 
 
 @patch
@@ -180,23 +242,26 @@ def restore(self: TrajectoryMatching, state):
 # %% ../nbs/14_trajectories.ipynb #14a498e6
 def find_experts(
     setting,  # real clips and network
-    parameters,  # how many, how trained: experts, expert_lr, expert_batch
-    epochs: int,  # of each
+    parameters,  # experts, expert_lr, expert_batch, and where there are such expert_momentum, expert_fall
+    epochs: int,  # of each, at least
 ) -> list:  # of `Expert`
     "The experts of these clips and this network: read from the cache, or trained."
     lr, batch = parameters.expert_lr, parameters.expert_batch
-    key = digest(setting.train.digest(), setting.network_facts, lr, batch)
-    training = {"real": setting.train, "build": setting.network, "lr": lr, "batch": batch, "seed": 0}
-    training |= setting.norm | {"device": setting.device, "title": "experts"}
-    return make_experts(
-        cache_root() / "experts" / f"{setting.name}-{key}", parameters.experts, epochs, **training
-    )
+    momentum, fall = (getattr(parameters, name, 0) for name in ("expert_momentum", "expert_fall"))
+    more = [momentum, fall] if momentum or fall else []  # plain SGD is found under the name it always had
+    key = digest(setting.train.digest(), setting.network_facts, lr, batch, *more)
+    training = {"lr": lr, "batch": batch, "momentum": momentum, "fall": fall, "seed": 0}
+    training |= {"real": setting.train, "build": setting.network, "device": setting.device}
+    folder = cache_root() / "experts" / f"{setting.name}-{key}"
+    settings = training | setting.norm | {"title": "experts"}
+    return make_experts(folder, parameters.experts, max(epochs, fall), **settings)
 
 
 @patch(cls_method=True)
 def start(cls: TrajectoryMatching, setting, parameters, seed):  # → an objective
     "With the study's network and experts of it, which are trained where the cache has none."
-    names = ("max_start", "expert_epochs", "syn_steps", "step_size", "truncated")
+    names = ("min_start", "max_start", "expert_epochs", "syn_steps", "step_size")
+    names += ("truncated", "recompute", "shift", "later", "probe_every")
     chosen = {name: getattr(parameters, name) for name in names}
     chosen |= {"learn_step": parameters.lr_step > 0, "batch": parameters.syn_batch}
     epochs = parameters.max_start - 1 + parameters.expert_epochs
