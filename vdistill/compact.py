@@ -45,7 +45,7 @@ def reduce(
 class CompactParameters(MemoryParameters):
     "One still and small motion a video: how small, where it starts, how it learns."
 
-    scale: int = param(2, "the motion's height and width are those of a clip over this", low=1)
+    scale: int = param(4, "the motion's height and width are those of a clip over this", low=1)
     n_motion: int = param(0, "stored frames of motion; 0: all T", low=0)
     motions: int = param(1, "motions of a still, of which each use draws one", low=1)
     start: str = param("real", "a random real clip: its mean frame and the rest; or noise", choices=STARTS)

@@ -148,7 +148,7 @@ class FrameParameters(MemoryParameters):
     interpolation: str = param("duplicate", "how stored frames become a clip", choices=INTERPOLATIONS)
     segments: int = param(1, "segments of a clip, each with frames of its own", low=1)
     start: str = param("real", "frames of random real clips, or noise", choices=STARTS)
-    lr: float = param(0.3, "learning rate of the pixels", low=0.0)
+    lr: float = param(0.05, "learning rate of the pixels", low=0.0)
     lr_weights: float = param(0.01, "learning rate of learned interpolation", low=0.0)
 
 # %% ../nbs/07_memory.ipynb #e283affb

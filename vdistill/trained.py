@@ -25,13 +25,13 @@ from .views import random_view
 class TrainedNetworkMatchingParameters(ObjectiveParameters):
     "Matching in trained networks: snapshots, views, weights of the two parts."
 
-    steps: int = param(800, "steps of learning", low=1, high=10_000_000)
+    steps: int = param(400, "steps of learning", low=1, high=10_000_000)
     schedule: str = param("cosine", "of the learning rates", choices=("constant", "cosine"))
     experts: int = param(2, "networks that are trained on the real clips", low=1)
     snapshots: list = param([1, 2, 3, 4, 6, 8, 10, 12, 14], "epochs after which each of them is kept")
     expert_lr: float = param(0.1, "learning rate of the experts", low=0.0)
     expert_batch: int = param(24, "real clips a step of theirs", low=1)
-    means: float = param(1.0, "weight of the distance of class means", low=0.0)
+    means: float = param(0.2, "weight of the distance of class means", low=0.0)
     classes: float = param(1.0, "weight of the cross-entropy", low=0.0)
     views: int = param(1, "views of each clip in a step", low=1)
     shift: int = param(3, "most pixels by which a view is moved", low=0)
