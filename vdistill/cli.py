@@ -19,6 +19,7 @@ from vdistill.recipes import (
     STUDIES,
     CommandError,
     check_data,
+    completed,
     differences,
     find_notebook,
     parameters_of,
@@ -116,7 +117,8 @@ def finished(
         results = read_results(out)
     except ReportError:
         return None
-    changed = "; ".join(differences(results["parameters"], jsonable(parameters)))
+    told = jsonable(completed(results["study"], results["parameters"]))
+    changed = "; ".join(differences(told, jsonable(parameters)))
     if changed:
         advice = "choose another --out, or --force"
         raise CommandError(f"{out} holds a finished run with other parameters ({changed}); {advice}")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STUDIES', 'CommandError', 'parameters_of', 'Yaml', 'parse_value', 'read_recipe', 'notebook_defaults', 'find_notebook',
-           'reach', 'resolve', 'check_data', 'flat', 'differences']
+           'reach', 'resolve', 'check_data', 'flat', 'completed', 'differences']
 
 # %% ../nbs/31_recipes.ipynb #7ec1be03
 import ast
@@ -184,6 +184,17 @@ def flat(
         nested = isinstance(value, dict) and value
         paths |= flat(value, f"{above}{name}.") if nested else {f"{above}{name}": value}
     return paths
+
+
+def completed(
+    study: str,  # one of STUDIES
+    parameters: dict,  # of a finished run, perhaps of an earlier version
+) -> dict:  # with every parameter that was added since, at its default
+    "The parameters of a run as they would be told today; as they are, where they no longer can be read."
+    try:
+        return parameters_of(study).from_dict(parameters).asdict()
+    except (KeyError, ValueError, OSError):
+        return parameters
 
 
 def differences(
