@@ -108,11 +108,11 @@ class FeatureRegressionParameters(ObjectiveParameters):
 
     steps: int = param(500, "steps; the paper: 10,000", low=1, high=10_000_000)
     schedule: str = param("cosine", "of the learning rates", choices=("constant", "cosine"))
-    batch: int = param(512, "real clips a step", low=1)
-    pool: int = param(10, "networks in the pool", low=1)
-    reset: int = param(100, "steps after which one is replaced", low=1)
-    lr_pool: float = param(1e-4, "learning rate of the pool", low=0.0)
-    lr_labels: float = param(1e-3, "learning rate of the label vectors, as stored", low=0.0)
+    batch: int = param(128, "real clips a step; the paper: 512", low=1)
+    pool: int = param(4, "networks in the pool; the paper: 10", low=1)
+    reset: int = param(60, "steps after which one is replaced; the paper: 100", low=1)
+    lr_pool: float = param(1e-3, "learning rate of the pool; the paper: 1e-4", low=0.0)
+    lr_labels: float = param(5e-3, "learning rate of the label vectors, as stored", low=0.0)
     label_scale: float = param(
         5.0, "factor of the stored label vectors, which networks learn from; the paper: 1", low=1e-3
     )
