@@ -17,7 +17,7 @@ import torch
 
 from .cache import TABLE, frame_cache
 from .clips import Clips
-from .digits import APPEARANCE, MOTION, Digits, generate_digits
+from .digits import APPEARANCE, GENERATED, MOTION, Digits, generate_digits
 from .downloads import fetch, unpack
 from .folders import DatasetError, _shown, cache_root, data_root, note_lines, printable, project_root
 from .known import KNOWN, _unknown, dataset_names, defaults
@@ -28,7 +28,7 @@ from .listings import Listing, leaks, list_csv, list_folder
 def groups(
     name: str,  # of the data set
 ) -> dict:  # name of the group -> names of its classes
-    "Classes that are told apart by the same means; known for the generated set alone."
+    "Classes that are told apart by the same means; known for `digits` alone."
     return {"appearance": list(APPEARANCE), "motion": list(MOTION)} if name == "digits" else {}
 
 # %% ../nbs/03_datasets.ipynb #e86be314
@@ -51,23 +51,31 @@ def _find(name, root):
     raise _unknown(name)
 
 # %% ../nbs/03_datasets.ipynb #27a7b658
+def _spec(name, digits, seed=0):
+    "What a generated set is made of: as asked, or its standard numbers with the seed. None: a set of videos."
+    if name not in GENERATED:
+        return None
+    spec = digits or GENERATED[name](seed=seed)
+    if spec.name != name:
+        raise DatasetError(f"{name}: digits={type(spec).__name__}(...) is of the set {spec.name!r}")
+    return spec
+
+
 def list_videos(
     name: str,  # a known name, or the path of a folder or csv file
     fold: int = 1,  # which official split, where there are several
     root: str | Path = None,  # data folder; None: VDISTILL_DATA
     cache: str | Path = None,  # cache folder; None: VDISTILL_CACHE
-    digits: Digits = None,  # what the generated set is made of
+    digits: Digits = None,  # what a generated set is made of
     progress: bool = True,  # show a bar where videos are generated
     training: str = "official",  # or 'all': every clip that is not test trains; in HMDB51's layout
 ) -> Listing:
     "The videos of a data set with class and split. Nothing is decoded."
     if training not in TRAINING:
         raise DatasetError(f"training={training!r}: allowed are {', '.join(TRAINING)}")
-    if name == "digits":
-        place, layout = (
-            generate_digits(digits or Digits(), cache_root(cache) / "generated", progress),
-            "folder",
-        )
+    if name in GENERATED:
+        place = generate_digits(_spec(name, digits), cache_root(cache) / "generated", progress)
+        layout = "folder"
     else:
         place = _find(name, root)
         layout = _layout(name, place)
@@ -90,8 +98,8 @@ def download(
 ) -> Path:  # the set's folder
     "Fetch and unpack what may be downloaded of a data set; the same call goes on after a break."
     known = KNOWN.get(name)
-    if name == "digits":
-        raise DatasetError("digits: nothing to download; it is generated on first use")
+    if name in GENERATED:
+        raise DatasetError(f"{name}: nothing to download; it is generated on first use")
     if known is None:
         raise DatasetError(f"{name}: cannot be downloaded from here; only sets with a name can be")
     folder = data_root(root) / known.folder
@@ -248,12 +256,12 @@ def prepare(
     name: str,  # a known name, or the path of a folder or csv file
     size: int = None,  # side of the frames; None: see `defaults`
     resize=None,  # before the centre is cut out: length of the short side, or (H, W); None: see `defaults`
-    seed: int = 0,  # of the generated set; real sets are split the same way always
+    seed: int = 0,  # of a generated set; real sets are split the same way always
     fold: int = 1,  # which official split, where there are several
     root: str | Path = None,  # data folder; None: VDISTILL_DATA
     cache: str | Path = None,  # cache folder; None: VDISTILL_CACHE
     progress: bool = True,  # show bars
-    digits: Digits = None,  # what the generated set is made of; None: the standard one, with `seed`
+    digits: Digits = None,  # what a generated set is made of; None: the standard one, with `seed`
     training: str = "official",  # as in `list_videos`
     sampling: str = None,  # which frames of a video are kept: 'all', 'middle', 'spread'; None: see `defaults`
     frames_per_clip: int = None,  # how many are kept where not all are; None: see `defaults`
@@ -263,7 +271,7 @@ def prepare(
 ) -> Prepared:
     "List a data set and decode it into the cache, as far as it is not there."
     shape = defaults(name, size=size, resize=resize, sampling=sampling, frames=frames_per_clip)
-    listing = list_videos(name, fold, root, cache, digits or Digits(seed=seed), progress, training)
+    listing = list_videos(name, fold, root, cache, _spec(name, digits, seed), progress, training)
     found = _filled(listing, shape, cache, progress, max_unreadable, workers, limit)
     table = _cache_parent(listing, cache) / "videos.csv"
     _write_table(table, listing, found)
@@ -277,7 +285,7 @@ def open_clips(
     stride: int = None,  # distance of two frames; None: see `defaults`
     size: int = None,  # side of the frames; None: see `defaults`
     resize=None,  # as in `prepare`
-    seed: int = 0,  # of the generated set
+    seed: int = 0,  # of a generated set
     fold: int = 1,  # which official split, where there are several
     root: str | Path = None,  # data folder; None: VDISTILL_DATA
     cache: str | Path = None,  # cache folder; None: VDISTILL_CACHE
@@ -291,7 +299,7 @@ def open_clips(
     if split not in ("train", "val", "test"):
         raise DatasetError(f"split={split!r}: allowed are train, val and test")
     shape = defaults(name, frames=frames_per_clip, stride=stride, size=size, resize=resize, sampling=sampling)
-    listing = list_videos(name, fold, root, cache, digits or Digits(seed=seed), progress, training)
+    listing = list_videos(name, fold, root, cache, _spec(name, digits, seed), progress, training)
     found = _filled(listing, shape, cache, progress, max_unreadable)
     rows = [
         (v, l)
@@ -359,8 +367,8 @@ def _status(name, root, cache):
     known = KNOWN.get(name)
     caches = (cache_root(cache) / "frames").glob(f"{Path(name).name}-*/frames2-*/complete.json")
     cached = sorted({file.parent.name.removeprefix("frames2-") for file in caches})
-    if name == "digits":
-        place = cache_root(cache) / "generated" / f"digits-{Digits().key()}"
+    if name in GENERATED:
+        place = cache_root(cache) / "generated" / f"{name}-{GENERATED[name]().key()}"
         ready, note = True, known.what + ("" if place.exists() else "; not generated yet")
     else:
         try:

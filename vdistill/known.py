@@ -48,6 +48,16 @@ UCF_PAGE = "https://www.crcv.ucf.edu/data/UCF101.php"
 
 # %% ../nbs/97_known.ipynb #1cdd8b1c
 KNOWN = {
+    "digit_pairs": Known(
+        "moving handwritten digits, a class is a digit and a sense of rotation; generated on first use",
+        8,
+        1360,
+        0.005,
+        "nothing but the package",
+        "",
+        "",
+        shape=(8, 1, 32, "all", None),
+    ),
     "digits": Known(
         "moving handwritten digits, half told apart by what moves, half by how; generated on first use",
         8,
