@@ -79,12 +79,13 @@ class JudgeParameters(Parameters):
 # %% ../nbs/17_data_and_judge.ipynb #8a23e658
 def open_splits(
     data: DataParameters,  # checked
+    names: tuple = SPLITS,  # of splits; the others are not opened
 ) -> dict:  # split → `Clips`
-    "The three splits of a study's data."
+    "The splits of a study's data."
     given = {"fold": data.fold, "training": data.training, "max_unreadable": data.max_unreadable}
     shape = (data.frames, data.stride, data.size)
     sampling = data.sampling or None
-    return {split: open_clips(data.name, split, *shape, sampling=sampling, **given) for split in SPLITS}
+    return {split: open_clips(data.name, split, *shape, sampling=sampling, **given) for split in names}
 
 
 def data_identity(
@@ -100,13 +101,14 @@ def changed_splits(
     new: dict,  # of `data_identity`, now
 ) -> list:  # names of splits; empty: the same data
     "In which splits data are no longer the same."
-    return [split for split in SPLITS if old.get(split) != new[split]]
+    return [split for split in SPLITS if old.get(split) != new.get(split)]
 
 # %% ../nbs/17_data_and_judge.ipynb #b6c3dd9b
 class Setting:
     "What a study works with: the three splits, the network, the judge, and a place for finished parts."
 
     norm = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    splits = SPLITS  # that it opens
 
     def __init__(
         self,
@@ -115,8 +117,8 @@ class Setting:
         self.study = study
         usual = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = usual if study.device == "auto" else study.device
-        splits = open_splits(study.data)
-        self.train, self.val, self.test = splits.values()
+        splits = open_splits(study.data, self.splits)
+        vars(self).update(splits)
         self.name = Path(study.data.name).name
         self.classes, self.groups = self.train.classes, groups(study.data.name)
         self.work = Path(study.out) / "work"
@@ -125,7 +127,7 @@ class Setting:
             how.epochs, how.lr, batch=how.batch, protocol=how.protocol, optimiser=how.optimiser
         )
         self.data = data_identity(study.data.name, splits)
-        self.digests = {split: self.data[split] for split in SPLITS}
+        self.digests = {split: self.data[split] for split in self.splits}
 
 # %% ../nbs/17_data_and_judge.ipynb #6f873ca9
 @patch(as_prop=True)
