@@ -35,6 +35,7 @@ STUDIES = {  # notebook → module and dataclass of its parameters
     "own_videos": ("rows", "Study"),
     "taxonomy": ("taxonomy", "Taxonomy"),
     "motion": ("motion", "Motion"),
+    "tuning": ("tuning", "Tuning"),
 }
 
 

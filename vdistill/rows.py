@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BUILT_IN', 'DEVICES', 'Study', 'Row', 'make_row', 'row_name', 'check_name', 'find_part', 'make_optimiser', 'learn',
-           'scoring']
+           'first_part', 'scoring']
 
 # %% ../nbs/18_rows.ipynb #5a4d2f39
 from dataclasses import dataclass
@@ -218,6 +218,7 @@ def learn(
     setting: Setting,  # data, network, judge
     row: Row,  # what is made
     seed: int,  # of the distillation
+    until: int = None,  # step at which it stops, later calls go on from there; None: the last
 ) -> tuple:  # a memory (or `Clips`), `Distilled` (None where nothing was learned)
     "The set of one row and seed: select, or start, shape and keep. Resumes where it was killed."
     if issubclass(row.source, Selection):
@@ -233,11 +234,21 @@ def learn(
     optimiser = make_optimiser(settings.optimiser, parts, row.parameters.momentum)
     how, facts = scoring(setting, row, seed)
     folder = setting.place(f"{row.source.kind}-{row.objective.kind}", seed, row.facts(), first, facts)
-    schedule = cosine if settings.schedule == "cosine" else None
-    title = f"{row.name}, seed {seed}"
     steps = settings.n_steps()
-    done = distill(memory, objective, optimiser, steps, folder, **how, schedule=schedule, title=title)
+    stop = min(until or steps, steps)
+    schedule = first_part(cosine, stop, steps) if settings.schedule == "cosine" else None
+    title = f"{row.name}, seed {seed}"
+    done = distill(memory, objective, optimiser, stop, folder, **how, schedule=schedule, title=title)
     return memory, done
+
+
+def first_part(
+    schedule,  # function: share of all steps → factor of the learning rates
+    stop: int,  # steps that are taken
+    steps: int,  # steps in all
+):  # function: share of the steps that are taken → the same factor
+    "A schedule for a run that stops early: each step has the rate that it has in the whole run, to the bit."
+    return lambda share: schedule(round(share * stop) / steps)
 
 
 def scoring(

@@ -84,12 +84,13 @@ class JudgeParameters(Parameters):
 # %% ../nbs/17_data_and_judge.ipynb #8a23e658
 def open_splits(
     data: DataParameters,  # checked
+    names: tuple = SPLITS,  # of splits; the others are not opened
 ) -> dict:  # split → `Clips`
-    "The three splits of a study's data."
+    "The splits of a study's data."
     given = {"fold": data.fold, "training": data.training, "max_unreadable": data.max_unreadable}
     shape = (data.frames, data.stride, data.size)
     sampling = data.sampling or None
-    splits = {split: open_clips(data.name, split, *shape, sampling=sampling, **given) for split in SPLITS}
+    splits = {split: open_clips(data.name, split, *shape, sampling=sampling, **given) for split in names}
     grey = all(map(are_grey, splits.values()))
     if data.channels == 1 and not grey:
         raise ParameterError("data.channels is 1, but there are clips with colour; allowed: 0, 3")
@@ -128,7 +129,7 @@ def changed_splits(
     new: dict,  # of `data_identity`, now
 ) -> list:  # names of splits; empty: the same data
     "In which splits data are no longer the same."
-    return [split for split in SPLITS if old.get(split) != new[split]]
+    return [split for split in SPLITS if old.get(split) != new.get(split)]
 
 # %% ../nbs/17_data_and_judge.ipynb #b6c3dd9b
 GREY = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_STD) / 3
@@ -141,6 +142,8 @@ NORMALISATION = {  # colours → mean and deviation of what networks see; equal 
 class Setting:
     "What a study works with: the three splits, the network, the judge, and a place for finished parts."
 
+    splits = SPLITS  # that it opens
+
     def __init__(
         self,
         study,  # checked parameters: a `Study`, see the next notebook
@@ -148,8 +151,8 @@ class Setting:
         self.study = study
         usual = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = usual if study.device == "auto" else study.device
-        splits = open_splits(study.data)
-        self.train, self.val, self.test = splits.values()
+        splits = open_splits(study.data, self.splits)
+        vars(self).update(splits)
         self.channels = self.train.shape[1]
         self.norm = NORMALISATION[self.channels]
         self.name = Path(study.data.name).name
@@ -159,7 +162,7 @@ class Setting:
         names = ("epochs", "lr", "batch", "protocol", "optimiser", "shift", "later")
         self.training = Training(**{name: getattr(how, name) for name in names})
         self.data = data_identity(study.data.name, splits)
-        self.digests = {split: self.data[split] for split in SPLITS}
+        self.digests = {split: self.data[split] for split in self.splits}
 
 # %% ../nbs/17_data_and_judge.ipynb #6f873ca9
 @patch(as_prop=True)
