@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'GREY', 'NORMALISATION', 'DataParameters', 'NetworkParameters', 'JudgeParameters', 'open_splits', 'are_grey',
-           'one_channel', 'data_identity', 'changed_splits', 'Setting']
+           'one_channel', 'data_identity', 'changed_splits', 'short_name', 'Setting']
 
 # %% ../nbs/17_data_and_judge.ipynb #a69a5066
 import os
@@ -139,6 +139,16 @@ NORMALISATION = {  # colours → mean and deviation of what networks see; equal 
 }
 
 
+def short_name(
+    name: str,  # of a data set, or the path of a folder or csv file
+) -> str:
+    "What a data set is called in tables: a csv file by the folder in which it lies."
+    path = Path(name)
+    if path.suffix.lower() != ".csv":
+        return path.name
+    return path.parent.name or path.stem
+
+
 class Setting:
     "What a study works with: the three splits, the network, the judge, and a place for finished parts."
 
@@ -155,7 +165,7 @@ class Setting:
         vars(self).update(splits)
         self.channels = self.train.shape[1]
         self.norm = NORMALISATION[self.channels]
-        self.name = Path(study.data.name).name
+        self.name = short_name(study.data.name)
         self.classes, self.groups = self.train.classes, groups(study.data.name)
         self.work = Path(study.out) / "work"
         how = study.judge
