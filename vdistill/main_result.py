@@ -7,8 +7,6 @@ __all__ = ['MARKS', 'GOALS', 'CURVES', 'over_seeds', 'data_name', 'bytes_frame',
            'draw_sets', 'plot_bytes', 'legend_of']
 
 # %% ../nbs/26b_main_result.ipynb #26mai002
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -19,6 +17,7 @@ from .evaluation import percent
 from .figures import style
 from .results import ReportError
 from .scores import FEWER, FULL_CLIPS, RANDOM, STILLS, WHOLE, by_seed, split_name
+from .setting import short_name
 
 # %% ../nbs/26b_main_result.ipynb #26mai005
 def over_seeds(
@@ -34,8 +33,8 @@ def over_seeds(
 def data_name(
     report: dict,  # results, as `read_results` gives them
 ) -> str:
-    "What the data are called; reports of earlier versions tell it by their parameters alone."
-    return (report.get("data") or {}).get("name") or Path(report["parameters"]["data"]["name"]).name
+    "What the data are called."
+    return short_name(report["parameters"]["data"]["name"])
 
 
 def bytes_frame(
