@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 
-from .compact import CompactMemory
 from .coresets import Selection
 from .distillation import cosine, distill
 from .gradients import GradientMatching
@@ -40,7 +39,6 @@ BUILT_IN = (
     TrajectoryMatching,
     FeatureRegression,
     TrainedNetworkMatching,
-    CompactMemory,
 )  # imported to be registered
 
 

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
+from .compact import CompactMemory as CompactMemory  # registered, so that a file can name it
 from .memory import Memory
 from .parameters import code_version
 
