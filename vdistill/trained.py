@@ -122,16 +122,15 @@ def loss(self: TrainedNetworkMatching, memory, step) -> torch.Tensor:  # scalar
 @patch(cls_method=True)
 def start(cls: TrainedNetworkMatching, setting, parameters, seed):  # → an objective
     "With snapshots of the experts of the study's clips and network, and the exact class means in each."
-    experts = find_experts(setting, parameters, max(parameters.snapshots))[: parameters.experts]
+    experts = find_experts(setting, parameters, max(parameters.snapshots))
     networks = snapshot_networks(experts, parameters.snapshots, setting.network, setting.device)
     names = ("experts", "snapshots", "expert_lr", "expert_batch")
     facts = ["snapshots", *(getattr(parameters, name) for name in names)]
 
     def make():
         "Of all networks, in one segment."
-        return make_bank(setting.train, networks.__getitem__, len(networks), setting.norm, setting.device)[
-            :, 0
-        ]
+        where = (setting.norm, setting.device)
+        return make_bank(setting.train, networks.__getitem__, len(networks), *where)[:, 0]
 
     names = ("means", "classes", "views", "shift", "later", "flip", "dropout")
     chosen = {name: getattr(parameters, name) for name in names}

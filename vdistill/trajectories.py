@@ -244,7 +244,7 @@ def find_experts(
     setting,  # real clips and network
     parameters,  # experts, expert_lr, expert_batch, and where there are such expert_momentum, expert_fall
     epochs: int,  # of each, at least
-) -> list:  # of `Expert`
+) -> list:  # of `Expert`, as many as asked for, whatever else the cache holds
     "The experts of these clips and this network: read from the cache, or trained."
     lr, batch = parameters.expert_lr, parameters.expert_batch
     momentum, fall = (getattr(parameters, name, 0) for name in ("expert_momentum", "expert_fall"))
@@ -254,7 +254,7 @@ def find_experts(
     training |= {"real": setting.train, "build": setting.network, "device": setting.device}
     folder = cache_root() / "experts" / f"{setting.name}-{key}"
     settings = training | setting.norm | {"title": "experts"}
-    return make_experts(folder, parameters.experts, max(epochs, fall), **settings)
+    return make_experts(folder, parameters.experts, max(epochs, fall), **settings)[: parameters.experts]
 
 
 @patch(cls_method=True)
