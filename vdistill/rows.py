@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .compact import CompactMemory
 from .coresets import Selection
 from .distillation import cosine, distill
 from .gradients import GradientMatching
@@ -34,6 +35,7 @@ from .trajectories import TrajectoryMatching
 
 # %% ../nbs/18_rows.ipynb #3f37af82
 BUILT_IN = (
+    CompactMemory,
     DistributionMatching,
     GradientMatching,
     TrajectoryMatching,
