@@ -176,6 +176,17 @@ class Parameters:
             raise ParameterError(f"{where}.{e}" if where else str(e)) from None
 
     @classmethod
+    def completed(
+        cls,
+        given: dict,  # as `asdict` gave them, perhaps of an earlier version
+    ) -> dict:  # with every parameter that was added since, at its default
+        "The parameters as they would be told today; as they are, where they no longer can be read."
+        try:
+            return cls.from_dict(given).asdict()
+        except (KeyError, ValueError, OSError):
+            return given
+
+    @classmethod
     def from_namespace(
         cls,
         names: dict,  # a notebook's globals(), before it defines anything else

@@ -192,10 +192,7 @@ def completed(
     parameters: dict,  # of a finished run, perhaps of an earlier version
 ) -> dict:  # with every parameter that was added since, at its default
     "The parameters of a run as they would be told today; as they are, where they no longer can be read."
-    try:
-        return parameters_of(study).from_dict(parameters).asdict()
-    except (KeyError, ValueError, OSError):
-        return parameters
+    return parameters_of(study).completed(parameters) if study in STUDIES else parameters
 
 
 def differences(
