@@ -236,8 +236,8 @@ def learn(
     stop = min(until or steps, steps)
     schedule = first_part(cosine, stop, steps) if settings.schedule == "cosine" else None
     title = f"{row.name}, seed {seed}"
-    done = distill(memory, objective, optimiser, stop, folder, **how, schedule=schedule, title=title)
-    return memory, done
+    how |= {"schedule": schedule, "title": title, "key": folder.name}
+    return memory, distill(memory, objective, optimiser, stop, folder, **how)
 
 
 def first_part(
