@@ -282,6 +282,12 @@ class Run:
         self.saved = self.step
         write_log(self.log, self.lines)
 
+    def asked_to_learn(self):
+        "Whether a part of the memory has a learning rate above zero."
+        ours = {id(p) for p in self.memory.parameters()}
+        pairs = zip(self.optimiser.param_groups, self.rates)
+        return any(rate for group, rate in pairs if any(id(p) in ours for p in group["params"]))
+
     def stop(self, cause, remedy="lower"):
         "Raise `DistillationError`."
         good = f"{self.checkpoint} of step {self.saved}" if self.checkpoint.exists() else "the start"
@@ -347,7 +353,7 @@ def save(self: Run):
 @patch
 def finish(self: Run):
     "Put the best state back into the memory, and tell what was done."
-    if self.step and self.began == content_digest(self.memory) and any(self.rates):
+    if self.step and self.began == content_digest(self.memory) and self.asked_to_learn():
         self.stop(f"nothing was learned: after {self.step} steps the memory is what it was", "raise")
     if self.best:
         self.memory.load_state_dict(self.best)

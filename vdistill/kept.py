@@ -125,29 +125,39 @@ def read_sealed_json(
 def write_sealed_tensors(
     path: str | Path,  # a .safetensors file
     tensors: dict,  # name → tensor
-    **about,  # texts
+    kind: str = "kept",  # under which the header has what they are
+    about: dict = None,  # what they are; what JSON can hold
 ):
-    "Write tensors with a checksum."
-    made = save({name: x.contiguous().cpu() for name, x in tensors.items()}, about | {"checksum": UNSEALED})
+    "Write tensors with a checksum; the same tensors give the same bytes."
+    header = {kind: json.dumps((about or {}) | {"checksum": UNSEALED})}
+    made = save({name: x.contiguous().cpu() for name, x in tensors.items()}, header)
     write_whole(path, sealed(made, Path(path).parent.name))
 
 
 def tensors_in(
     content: bytes,  # of a safetensors file
-) -> tuple:  # name → tensor, name → text
-    "Tensors and texts; raises `ValueError` for anything else."
+    kind: str = "kept",  # as for `write_sealed_tensors`
+) -> tuple:  # name → tensor, what they are without the checksum, whether there was one
+    "Tensors as they lie in a file, its checksum not looked at; raises `ValueError` for anything else."
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return load(content), header.get("__metadata__", {})
+        about = json.loads(header["__metadata__"][kind])
+        sealed = about.pop("checksum", None) is not None or b"blake2b:" in content
+        return load(content), about, sealed
     except (SafetensorError, AttributeError, TypeError, KeyError, OverflowError) as e:
-        raise ValueError(f"no safetensors file ({e})") from None
+        raise ValueError(f"no safetensors file of this kind ({e})") from None
 
 
 def read_sealed_tensors(
     path: str | Path,  # a file that `write_sealed_tensors` wrote
-) -> tuple:  # name → tensor, name → text
+    kind: str = "kept",  # as there
+) -> tuple:  # name → tensor, what they are
     "Read them back; raises `KeptError` for any other file."
-    return tensors_in(read_sealed(path, Path(path).parent.name))
+    content = read_sealed(path, Path(path).parent.name)
+    try:
+        return tensors_in(content, kind)[:2]
+    except ValueError as e:
+        raise KeptError(f"{path}: {e}") from None
 
 # %% ../nbs/94a_kept.ipynb #6945f55e
 def say(
