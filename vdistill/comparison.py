@@ -46,7 +46,7 @@ def distilled_file(
 def drop_others(
     study: Study,  # its seeds and folder
 ):
-    "Remove what a run with other seeds left in the report's folder: `distilled_file`s of seeds that aren't ours."
+    "Remove the sets in the report's folder that a run with other seeds left there."
     ours = {distilled_file(study, seed) for seed in study.seeds}
     for file in Path(study.out).glob("distilled-*.safetensors"):
         if file not in ours and file.stem.removeprefix("distilled-").isdecimal():

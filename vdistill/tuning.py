@@ -8,6 +8,7 @@ __all__ = ['SAMPLERS', 'FAILURES', 'Tuning', 'ValidationSetting', 'rung_set', 'u
 
 # %% ../nbs/29b_tuning.ipynb #tune0002
 import copy
+import json
 import math
 import time
 from dataclasses import dataclass, replace
@@ -153,10 +154,13 @@ def rung_set(
         learned = {"steps": done.steps, "learned": done.seconds} if done else {"steps": 0, "learned": 0.0}
         return learned | {"wall": time.perf_counter() - began}
 
-    if file.exists() and (why := unreadable(file)):
-        put_aside(file, why, "it is made again")
+    if issubclass(row.source, Memory) and (why := unreadable(file)):
+        if file.exists():
+            put_aside(file, why, "it is made again")
         (folder / "cost.json").unlink(missing_ok=True)
-    cost = kept_json(folder / "cost.json", make, lambda content: is_cost(content, ("steps", "learned", "wall")))
+    cost = kept_json(
+        folder / "cost.json", make, lambda content: is_cost(content, ("steps", "learned", "wall"))
+    )
     return load_memory(file) if file.exists() else learn(setting, row, seed)[0], cost
 
 
@@ -219,7 +223,7 @@ class SealedJournal(optuna.storages.journal.BaseJournalBackend):
     def append_logs(self, logs):
         "Lines, brought to disk."
         append_lines(self.path, logs)
-        self.logs += logs
+        self.logs += json.loads(json.dumps(logs))
 
 
 def open_journal(
