@@ -154,7 +154,8 @@ def rung_set(
         learned = {"steps": done.steps, "learned": done.seconds} if done else {"steps": 0, "learned": 0.0}
         return learned | {"wall": time.perf_counter() - began}
 
-    if issubclass(row.source, Memory) and (why := unreadable(file)):
+    stored = file.exists() or issubclass(row.source, Memory)
+    if stored and (why := unreadable(file)):
         if file.exists():
             put_aside(file, why, "it is made again")
         (folder / "cost.json").unlink(missing_ok=True)
