@@ -316,7 +316,10 @@ class Run:
         if self.still == STILL:
             self.stop(f"nothing is learned: for {STILL} steps the clips had no gradient", "change")
         self.optimiser.step()
-        self.objective.after(self.memory, self.step)
+        try:
+            self.objective.after(self.memory, self.step)
+        except ObjectiveError as e:
+            self.stop(str(e))
         self.step += 1
         self.seconds += time.perf_counter() - start
         return value

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from .coresets import Selection
-from .distillation import cosine, distill
+from .distillation import DistillationError, cosine, distill
 from .gradients import GradientMatching
 from .kept import write_whole
-from .matching import DistributionMatching, Objective
+from .matching import DistributionMatching, Objective, ObjectiveError
 from .memory import Memory
 from vdistill.parameters import (
     ParameterError,
@@ -231,7 +231,10 @@ def learn(
         return memory, None
     settings, first = row.objective_parameters, content(memory)
     objective = row.objective.start(setting, settings, seed)
-    objective.prepare(memory)
+    try:
+        objective.prepare(memory)
+    except ObjectiveError as e:
+        raise DistillationError(f"{row.name}, before the first step: {e}; lower the learning rates") from e
     parts = [*memory.learned(row.parameters), *objective.learned(memory, settings)]
     optimiser = make_optimiser(settings.optimiser, parts, row.parameters.momentum)
     how, facts = scoring(setting, row, seed)
