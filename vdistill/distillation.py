@@ -137,7 +137,7 @@ def restore_checkpoint(
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise KeptError(f"{path}: does not fit this run ({reason})") from e
 
-
+# %% ../nbs/16_distillation.ipynb #502d7498
 def load_checkpoint(
     path: Path,  # may be absent
     memory: Memory,
@@ -226,7 +226,7 @@ def what_is_wrong(
     gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
     return None if all(g.isfinite().all() for g in gradients) else "a gradient is not finite"
 
-
+# %% ../nbs/16_distillation.ipynb #caea0367
 RANGE = 1e3  # of a normalised pixel
 STILL = 20  # steps without a gradient
 

@@ -100,7 +100,7 @@ def check_expert(
         if expert.about.get(name, value) != value:
             raise ValueError(f"its {name} is {expert.about[name]}, not {value}")
 
-
+# %% ../nbs/13_experts.ipynb #80314858
 def load_expert(
     path: Path,  # a file that `save_expert` wrote
     weights: int = None,  # as for `check_expert`

@@ -133,7 +133,7 @@ def write_sealed_tensors(
     made = save({name: x.contiguous().cpu() for name, x in tensors.items()}, header)
     write_whole(path, sealed(made, Path(path).parent.name))
 
-
+# %% ../nbs/94a_kept.ipynb #2f5c567a
 def tensors_in(
     content: bytes,  # of a safetensors file
     kind: str = "kept",  # as for `write_sealed_tensors`
@@ -222,7 +222,7 @@ def read_line(
     told = content.pop("check")
     return content, sealed_line(content).encode() == line and told is not None
 
-
+# %% ../nbs/94a_kept.ipynb #42810152
 def whole_lines(
     path: Path,  # a journal; may be absent
 ) -> list:  # dicts

@@ -164,7 +164,7 @@ def rung_set(
     )
     return load_memory(file) if file.exists() else learn(setting, row, seed)[0], cost
 
-
+# %% ../nbs/29b_tuning.ipynb #7bd2b78b
 def unreadable(
     file: Path,  # of a distilled set
 ) -> Exception:  # None: it can be read
@@ -226,7 +226,7 @@ class SealedJournal(optuna.storages.journal.BaseJournalBackend):
         append_lines(self.path, logs)
         self.logs += json.loads(json.dumps(logs))
 
-
+# %% ../nbs/29b_tuning.ipynb #9a172274
 def open_journal(
     path: Path,  # of the journal, made if absent
 ) -> optuna.storages.JournalStorage:
