@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USER_ERRORS', 'RESUMES', 'is_user_error', 'Commands', 'relative_to', 'execute', 'finished', 'current', 'show', 'main',
-           'run', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
+           'named_parts', 'drop_parts', 'run', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
@@ -161,6 +161,47 @@ def show(
 def main():
     "Video dataset distillation: stills first, then motion, judged honestly."
 
+# %% ../nbs/32_cli.ipynb #a675bb1a
+def named_parts(
+    work: Path,  # folder of the parts of a run
+) -> dict:  # name → paths: of kinds, seeds, rows, and of each part by itself
+    "What can be made again by itself."
+    named = {}
+    for path in sorted([*work.glob("*"), *work.glob("rungs-*/*")]):
+        kind, _, rest = path.stem.rpartition("-seed") if path.is_dir() else path.stem.rpartition("-")
+        if path.name == "trials.log":
+            named["trials"] = [path]
+        if not kind:
+            continue
+        names = [path.name, kind, f"seed{rest.partition('-')[0]}"]
+        if (path / "row.txt").is_file():
+            names.append((path / "row.txt").read_text(encoding="utf-8", errors="replace"))
+        for name in names:
+            named.setdefault(name, []).append(path)
+    return named
+
+
+def drop_parts(
+    work: Path,  # folder of the parts of a run
+    name: str,  # of a row, a kind, a seed or a folder; or experts
+    data: str,  # name of the data set, whose experts lie in the cache
+) -> None:
+    "Remove the parts of that name and say which; raises `CommandError` where there are none."
+    from vdistill.datasets import cache_root
+    from vdistill.setting import short_name
+
+    named = named_parts(work)
+    experts = cache_root() / "experts"
+    named |= {path.name: [path] for path in experts.glob("*")}
+    if mine := [path for path in experts.glob(f"{short_name(data)}-*") if path.is_dir()]:
+        named["experts"] = mine
+    if name not in named:
+        kinds = [known for known, paths in named.items() if known not in {path.name for path in paths}]
+        raise CommandError(f"{work}: no part is called {name!r}; there are: {', '.join(kinds) or 'none'}")
+    for path in named[name]:
+        click.echo(f"removed, to be made again: {path}")
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
 # %% ../nbs/32_cli.ipynb #3567bc9f
 @main.command(epilog="STUDY is one of: " + ", ".join(STUDIES))
 @click.argument("study")
@@ -179,13 +220,18 @@ def main():
     "--force", is_flag=True, help="Run from the start, also where a finished run or checkpoints lie."
 )
 @click.option(
+    "--restart-part",
+    metavar="NAME",
+    help="Make a part again: a row, a seed such as seed1, bank, judged, experts, trials, a folder of work.",
+)
+@click.option(
     "--import",
     "imports",
     type=click.Path(),
     multiple=True,
     help="A Python file that adds memories, objectives or selections.",
 )
-def run(study, pairs, recipe, out, force, imports):
+def run(study, pairs, recipe, out, force, restart_part, imports):
     "Run a study and write its report. The same command again resumes, or shows what is there."
     from vdistill.datasets import project_root
 
@@ -201,7 +247,9 @@ def run(study, pairs, recipe, out, force, imports):
         changed, parameters = resolve(study, notebook, given | {"out": str(out)}, single)
     check_data(parameters["data"]["name"])
     folder = relative_to(root / out, Path.cwd())
-    results = None if force else finished(folder, parameters)
+    if restart_part:
+        drop_parts(root / out / "work", restart_part, parameters["data"]["name"])
+    results = None if force or restart_part else finished(folder, parameters)
     if results and current(results, study, parameters):
         click.echo("this run is finished; --force runs it again")
         show(folder, results)

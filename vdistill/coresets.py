@@ -10,6 +10,7 @@ __all__ = ['SELECTIONS', 'NETWORK_STATES', 'check_count', 'random_items', 'herdi
 
 # %% ../nbs/10_coresets.ipynb #d64b05ae
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -315,8 +316,14 @@ class ReportSet(Selection, kind="report"):
 
     @classmethod
     def files(cls, parameters):
-        "Its distilled files."
-        return sorted(Path(parameters.folder).glob("distilled*.safetensors"))
+        "Its distilled files; where its results tell seeds, those of these seeds alone."
+        files = sorted(Path(parameters.folder).glob("distilled*.safetensors"))
+        try:
+            first, *others = json.loads((Path(parameters.folder) / "results.json").read_text())["seeds"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return files
+        names = {"distilled.safetensors", *(f"distilled-{seed}.safetensors" for seed in others)}
+        return [file for file in files if file.name in names]
 
     @classmethod
     def facts(cls, parameters):

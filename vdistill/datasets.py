@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 
-from .cache import TABLE, frame_cache
+from .cache import TABLE, frame_cache, longest_kept
 from .clips import Clips
 from .digits import APPEARANCE, GENERATED, MOTION, Digits, generate_digits
 from .downloads import fetch, unpack
 from .folders import DatasetError, _shown, cache_root, data_root, note_lines, printable, project_root
+from .kept import say
 from .known import KNOWN, _unknown, dataset_names, defaults
 from .layouts import MINIUCF, TRAINING, _layout, list_hmdb, list_kinetics, list_ssv2, list_ucf101
 from .listings import Listing, leaks, list_csv, list_folder
@@ -164,7 +165,7 @@ def _filled(listing, shape, cache, progress, max_unreadable=0.1, workers=None, l
     found = frame_cache(*files, shape["size"], shape["resize"], limit=limit, **how)
     if found.remade and progress:
         why = ", ".join(f"{n} as {reason}" for reason, n in found.remade.items())
-        print(f"{listing.name}: {sum(found.remade.values())} videos of an older cache were read again: {why}")
+        say(f"{listing.name}: {sum(found.remade.values())} videos in the cache were read again: {why}")
     if found.decoded or not (parent / "videos.csv").exists():
         _write_table(parent / "videos.csv", listing, found)
     _refuse_many(listing, found.unreadable, max_unreadable, f"; all of them: {_shown(parent / 'videos.csv')}")
@@ -231,6 +232,13 @@ class Prepared:
         return printable("\n".join(lines))
 
 # %% ../nbs/03_datasets.ipynb #5319ca22
+def _cut_note(found):
+    "Which videos are too long to be kept whole, and what to do."
+    most = f"longer than {longest_kept():,} frames, so those in the middle are kept"
+    lifted = "with VDISTILL_LONGEST=N in the environment N are, with --sampling few of all"
+    return {f"{most} ({lifted})": found.cut} if found.cut else {}
+
+
 def _summary(listing, found, size, table):
     "What `prepare` tells of a listing and its filled cache."
     readable = Counter(split for video, split in zip(listing.videos, listing.splits) if video in found.where)
@@ -248,7 +256,7 @@ def _summary(listing, found, size, table):
         leaks=leaks(listing),
         table=table,
         left_out=listing.left_out,
-        notes=listing.notes,
+        notes=listing.notes | _cut_note(found),
     )
 
 # %% ../nbs/03_datasets.ipynb #b71b10e3

@@ -7,20 +7,19 @@ __all__ = ['SPLITS', 'GREY', 'NORMALISATION', 'DataParameters', 'NetworkParamete
            'one_channel', 'data_identity', 'changed_splits', 'short_name', 'Setting']
 
 # %% ../nbs/17_data_and_judge.ipynb #a69a5066
-import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from fastcore.basics import patch
-from safetensors.torch import load_file, save_file
 
 from . import __version__
 from .clips import IMAGENET_MEAN, IMAGENET_STD, SAMPLINGS, Clips
 from .datasets import groups, open_clips
 from .evaluation import PROTOCOLS, Training
 from .evaluation import judge as judge_set
+from .kept import made_once, read_sealed_tensors, write_sealed_tensors
 from .layouts import TRAINING
 from .networks import NORMS, MiniC3D, build_network
 from .parameters import TRAINERS, JudgeChange, ParameterError, Parameters, digest, param
@@ -208,14 +207,10 @@ def kept_tensor(
     facts,  # what decides it, see `place`
     make,  # function without arguments
 ) -> torch.Tensor:  # what `make` returned, now or earlier
-    "A tensor that is made once."
+    "A tensor that is made once, and again where its file is damaged."
     path = self.place(kind, seed, facts) / "tensor.safetensors"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-        save_file({"tensor": make().contiguous().cpu()}, draft)
-        os.replace(draft, path)
-    return load_file(path)["tensor"]
+    write = lambda path, tensor: write_sealed_tensors(path, {"tensor": tensor})
+    return made_once(path, make, write, lambda path: read_sealed_tensors(path)[0]["tensor"])
 
 # %% ../nbs/17_data_and_judge.ipynb #db56b87a
 @patch

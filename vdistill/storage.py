@@ -13,15 +13,15 @@ __all__ = ['STORAGES', 'EARLIER_NAMES', 'MODULES', 'REGISTERED', 'DESCRIPTION', 
 import hashlib
 import importlib
 import json
-import os
 import reprlib
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.utils.data import Dataset
 
+from .kept import UNSEALED, sealed, why_unsealed, write_whole
 from .memory import Memory
 from .parameters import code_version
 
@@ -315,14 +315,7 @@ def save_memory(
     packed, path = pack(memory, storage, list(classes)), Path(path)
     others = {"classes": list(classes), "mean": list(mean), "std": list(std), "storage": storage}
     about = describe(memory, packed, **(metadata | others))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        save_file(packed, temporary, {"vdistill": json.dumps(about)})
-        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, sealed(save(packed, {"vdistill": json.dumps(about | {"checksum": UNSEALED})})))
     return about["bytes"]
 
 # %% ../nbs/08_storage.ipynb #6e4cad46
@@ -338,7 +331,13 @@ def open_file(
         about = (f.metadata() or {}).get("vdistill")
         if about is None:
             raise MemoryFileError(f"{path}: a safetensors file, but not a distilled set of vdistill")
-        return json.loads(about), {name: f.get_tensor(name) for name in f.keys()}
+        about, packed = json.loads(about), {name: f.get_tensor(name) for name in f.keys()}
+    content = path.read_bytes()
+    if (b"checksum" in content or b"blake2b:" in content) and (why := why_unsealed(content)):
+        raise MemoryFileError(f"{path}: {why}")
+    if type(about) is dict:
+        about.pop("checksum", None)  # files of earlier versions have none
+    return about, packed
 
 
 def read_set(
