@@ -166,8 +166,9 @@ class Tree:
     def __init__(
         self,
         root: str | Path,  # all paths are relative to it
+        outside: bool = False,  # whether lists and links may lead out of it
     ):
-        self.root = Path(root)
+        self.root, self.outside = Path(root), outside
         self.bases = self.root.absolute(), self.root.resolve()  # how absolute paths of lists may name it
         self.left_out = {}  # ending, or what else it is → paths, as keys in order
         self.notes = {}  # what was noticed → examples, as keys in order
@@ -196,6 +197,33 @@ class Tree:
     ) -> None:
         "Count what else is noticed."
         self.notes.setdefault(kind, {})[example] = None
+
+# %% ../nbs/94_folders.ipynb #e695b5e0
+@patch
+def check_inside(
+    self: Tree,
+    videos: list,  # paths, relative to the root or absolute
+    where: str = "",  # what the message begins with
+) -> None:
+    "Raise `DatasetError` for a video that lies outside the root, links followed, unless that is allowed."
+    base, real = os.path.join(os.path.realpath(self.root), ""), {}
+    for video in videos if not self.outside else ():
+        folder, name = os.path.split(os.path.join(self.root, video))
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        place = os.path.join(real[folder], name)
+        plain_file = not os.path.islink(place) and not os.path.isdir(place) and name not in ("", "..")
+        for path in [place] if plain_file else _real_places(place):
+            if not os.path.join(path, "").startswith(base):
+                allow = "data.outside true (`vdistill prepare --outside`) allows that"
+                raise DatasetError(f"{where}{video!r} lies outside {_shown(self.root)}; {allow}")
+
+
+def _real_places(path):
+    "Where a path really is, and what is linked in it, if it is a folder."
+    path = os.path.realpath(path)
+    inside = os.scandir(path) if os.path.isdir(path) else ()
+    return [path, *(os.path.realpath(entry.path) for entry in inside if entry.is_symlink())]
 
 # %% ../nbs/94_folders.ipynb #6811ab35
 @patch
@@ -226,6 +254,8 @@ def kind(
     if entry.is_symlink() and leads_back(entry.path):
         self.note("links to a folder that they lie in, not followed", self.shown(entry.path))
         return None
+    if entry.is_symlink():
+        self.check_inside([self.shown(entry.path)])
     return "frames" if is_frames(entry.path) else "folder"
 
 # %% ../nbs/94_folders.ipynb #810ffdb3
@@ -318,12 +348,13 @@ def find(
     path: str,  # as a list gives it
     where: str = "",  # file and row, for the error
 ) -> str:
-    "The path of a video as it lies there, relative to the root; `path` itself where there is none."
+    "The path of a video as it lies there, relative to the root; `path` itself where there is none there."
     given, there = self.relative(path), ""
     parts = given.split("/")
     if any(len(os.fsencode(part)) > 255 for part in parts):
         raise DatasetError(f"{where}{': ' if where else ''}a name of more than 255 bytes: {given[:40]!r}…")
     if given.startswith(("/", "..")):
+        self.check_inside([given], f"{where}: " if where else "")
         return given
     for i, part in enumerate(parts):
         name = self._child(there, part, where) or i == len(parts) - 1 and self._frames(there, part, where)
