@@ -20,10 +20,11 @@ from .cache import TABLE, frame_cache
 from .clips import Clips
 from .digits import APPEARANCE, GENERATED, MOTION, Digits, generate_digits
 from .downloads import fetch
-from .folders import DatasetError, _shown, cache_root, data_root, note_lines, printable, project_root
+from .folders import DatasetError, _shown, cache_root, data_root, note_lines, project_root
 from .known import KNOWN, _unknown, dataset_names, defaults
 from .layouts import MINIUCF, TRAINING, _layout, list_hmdb, list_kinetics, list_ssv2, list_ucf101
 from .listings import Listing, leaks, list_csv, list_folder
+from .texts import legible, safe_name
 
 # %% ../nbs/03_datasets.ipynb #bc790174
 def groups(
@@ -125,7 +126,7 @@ def download(
 def _cache_parent(listing, cache):
     "The folder for all caches of a data set: by its name and its place, as two folders may share a name."
     place = hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:8]
-    return cache_root(cache) / "frames" / f"{Path(listing.name).name}-{place}"
+    return cache_root(cache) / "frames" / f"{safe_name(Path(listing.name).name)}-{place}"
 
 
 def _refuse_many(listing, bad, max_unreadable, more=""):
@@ -230,7 +231,7 @@ class Prepared:
                 lines.append(f"{len(same)} {kind}s lie in training and test, for one {pair}")
         if self.table:
             lines.append(f"table: {_shown(self.table)}")
-        return printable("\n".join(lines))
+        return "\n".join(map(legible, lines))
 
 # %% ../nbs/03_datasets.ipynb #5319ca22
 def _summary(listing, found, size, table):

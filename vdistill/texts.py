@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JOINERS', 'SIGNS', 'RESERVED', 'is_hidden', 'legible', 'shortened', 'escape_html', 'escape_markdown', 'markdown_list',
-           'label', 'safe_name', 'why_no_name']
+           'figure_text', 'safe_name', 'why_no_name']
 
 # %% ../nbs/87_texts.ipynb #07c12858
 import hashlib
@@ -68,7 +68,7 @@ def markdown_list(
     return "\n".join(f"* {escape_markdown(line)}" for line in lines)
 
 # %% ../nbs/87_texts.ipynb #db991fdd
-def label(
+def figure_text(
     text,  # anything, as `str` shows it
     most: int = 80,  # characters
 ) -> str:
