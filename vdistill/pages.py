@@ -64,8 +64,8 @@ def link_pictures(
 
 # %% ../nbs/25_pages.ipynb #78095c2d
 TAGS = """
-a abbr b blockquote br code col colgroup dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p pre s small span strong
-sub sup table tbody td tfoot th thead tr u ul""".split()
+a abbr b blockquote br code col colgroup dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p pre
+s small span strong sub sup table tbody td tfoot th thead tr u ul""".split()
 CELL = {"align", "colspan", "rowspan", "scope"}
 ATTRIBUTES = {"*": {"class", "id", "title"}, "a": {"href"}, "img": {"src", "alt", "width", "height"}}
 ATTRIBUTES |= {"td": CELL, "th": CELL, "ol": {"start"}}
@@ -162,7 +162,8 @@ def report_entry(
     if results["metrics"].get("methods"):
         table = methods_table(results).map(legible).to_html(index=False, border=0, escape=True)
     if picture:
-        image = f'<p><img src="{link}/{quote(picture, errors="surrogateescape")}" alt="figure of {title}" width="560"></p>'
+        place = f"{link}/{quote(picture, errors='surrogateescape')}"
+        image = f'<p><img src="{place}" alt="figure of {title}" width="560"></p>'
     head = f'<h2>{title}</h2>\n<p class="quiet">{escape_html(made_by(results))}</p>'
     return f"{head}\n{table}\n{image}\n{foot}"
 
