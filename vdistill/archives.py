@@ -147,7 +147,7 @@ def _tar_member(entry):
         entry.name, kind, entry.size, entry, posixpath.normpath(posixpath.join(above, entry.linkname))
     )
 
-
+# %% ../nbs/98a_archives.ipynb #31725d34
 @contextmanager
 def _tar(file, budget):
     "Members of a tar, packed or not, and what opens one."
@@ -215,7 +215,7 @@ BROKEN = (
 )
 NO_READER = "a RAR archive: install one of unrar, unar, 7z, bsdtar, or unpack it by hand to"
 
-
+# %% ../nbs/98a_archives.ipynb #243d8c14
 @contextmanager
 def opened(
     file: Path,  # an archive
@@ -296,7 +296,7 @@ def _write(source, path, size):
         if file.tell() != size:
             raise ValueError(f"{shortened(path.name)} has {file.tell():,} bytes, {size:,} were announced")
 
-
+# %% ../nbs/98a_archives.ipynb #b073c1fe
 def _extract(file, to, budget):
     "Unpack one archive that is checked first; → paths of its files."
     before = budget.size

@@ -73,7 +73,7 @@ def _differs(url, known, checksum, note):
     advice = "" if checksum else f"; if the file was meant to change, remove {note}"
     return DatasetError(f"{url}: what arrived is not what was expected ({found}); it was dropped{advice}")
 
-
+# %% ../nbs/99_downloads.ipynb #29d68d2f
 def fetch(
     url: str,  # of a file; https
     to: str | Path,  # where it goes

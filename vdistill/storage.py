@@ -256,7 +256,7 @@ def layout(
             found[name] = empty(x.shape, narrow if x.is_floating_point() else x.dtype)
     return found
 
-
+# %% ../nbs/08_storage.ipynb #dbd096f0
 def outline(
     about: dict,  # description, checked
     packed: dict,  # name → tensor, also without numbers
@@ -286,7 +286,7 @@ def empty_memory(
     memory = cls(*(torch.zeros(packed[name].shape) for name in cls.tensors), **about["config"])
     return memory.soften() if "soft_labels" in packed else memory
 
-
+# %% ../nbs/08_storage.ipynb #c83e2566
 def check_size(
     memory: Memory,  # also one without numbers
     clip_shape: list,  # of a decoded clip
@@ -410,7 +410,7 @@ def read_json(
 
     return json.loads(text, object_pairs_hook=once)
 
-
+# %% ../nbs/08_storage.ipynb #72f861c3
 def open_file(
     path: str | Path,  # a .safetensors file
     numbers: bool = True,  # False: tensors have types and shapes alone, and take no memory
@@ -437,7 +437,7 @@ def open_file(
             name: f.get_tensor(name) if numbers else sized(f, name) for name in f.keys()
         }
 
-
+# %% ../nbs/08_storage.ipynb #7304a165
 TYPES = {"F16": torch.float16, "F32": torch.float32, "F64": torch.float64, "BF16": torch.bfloat16}
 TYPES |= {"U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64}
 
@@ -453,7 +453,7 @@ def sized(
         raise ValueError(f"the tensor {shortened(name)} is of type {kind}; allowed: {', '.join(TYPES)}")
     return torch.empty(about.get_shape(), dtype=TYPES[kind], device="meta")
 
-
+# %% ../nbs/08_storage.ipynb #787a243f
 def read_set(
     path: str | Path,  # a file that `save_memory` wrote
 ) -> tuple:  # (metadata dict, name → tensor, memory)
