@@ -151,7 +151,7 @@ def show(
     from vdistill.results import markdown_table, methods_table
 
     if results["metrics"].get("methods"):
-        click.echo("\n" + markdown_table(methods_table(results)) + "\n")
+        click.echo("\n" + markdown_table(methods_table(results), escaped=False) + "\n")
     page = out / "report.html"
     click.echo(f"report: {page if page.exists() else out / 'report.ipynb'}")
 
@@ -245,7 +245,7 @@ def run(study, pairs, recipe, out, force, restart_part, imports):
     out = relative_to(out or single.pop("out", None) or given.pop("out", None) or usual, root)
     with contextlib.chdir(root):
         changed, parameters = resolve(study, notebook, given | {"out": str(out)}, single)
-    check_data(parameters["data"]["name"])
+    check_data(parameters["data"]["name"], parameters["data"]["outside"])
     folder = relative_to(root / out, Path.cwd())
     if restart_part:
         drop_parts(root / out / "work", restart_part, parameters["data"]["name"])
@@ -338,6 +338,7 @@ def datasets():
     show_default=True,
     help="Seconds for one video, and one more a megabyte.",
 )
+@click.option("--outside", is_flag=True, help="Lists and links may lead out of the data set's folder.")
 def prepare(name, frames, download, **given):
     "List the videos of the data set NAME (a known one, a folder or a csv file) and decode them."
     from vdistill import datasets

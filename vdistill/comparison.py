@@ -18,6 +18,7 @@ from .evaluation import Training, summarise
 from .memory import Memory
 from .rows import Row, Setting, Study, learn
 from .storage import content, load_memory, n_bytes, save_memory
+from .texts import safe_name
 
 # %% ../nbs/19_comparison.ipynb #b182834b
 def store(
@@ -177,7 +178,7 @@ def add_row(
     comparison.rows[row.name] = row.facts()
     made, done = learn(setting, row, seed)
     if isinstance(made, Memory):
-        file = setting.work / f"{row.name}-{seed}.safetensors"
+        file = setting.work / f"{safe_name(row.name)}-{seed}.safetensors"
         if row.name == kept_row(setting.study):
             file = distilled_file(setting.study, seed)
         comparison.files[row.name, seed] = file

@@ -15,15 +15,17 @@ from pathlib import Path
 
 import torch
 
+from .archives import unpack
 from .cache import TABLE, frame_cache, longest_kept
 from .clips import Clips
 from .digits import APPEARANCE, GENERATED, MOTION, Digits, generate_digits
-from .downloads import fetch, unpack
-from .folders import DatasetError, _shown, cache_root, data_root, note_lines, printable, project_root
+from .downloads import fetch
+from .folders import DatasetError, _shown, cache_root, data_root, note_lines, project_root
 from .kept import say
 from .known import KNOWN, _unknown, dataset_names, defaults
 from .layouts import MINIUCF, TRAINING, _layout, list_hmdb, list_kinetics, list_ssv2, list_ucf101
 from .listings import Listing, leaks, list_csv, list_folder
+from .texts import legible, safe_name
 
 # %% ../nbs/03_datasets.ipynb #bc790174
 def groups(
@@ -70,6 +72,7 @@ def list_videos(
     digits: Digits = None,  # what a generated set is made of
     progress: bool = True,  # show a bar where videos are generated
     training: str = "official",  # or 'all': every clip that is not test trains; in HMDB51's layout
+    outside: bool = False,  # whether lists and links may lead out of the data set's folder
 ) -> Listing:
     "The videos of a data set with class and split. Nothing is decoded."
     if training not in TRAINING:
@@ -85,11 +88,11 @@ def list_videos(
             f"{name}: training={training!r} is for HMDB51's layout, whose official split leaves clips unused"
         )
     if layout == "hmdb":
-        return list_hmdb(name, place, fold, training)
+        return list_hmdb(name, place, fold, training, outside)
     if layout == "ucf":
-        return list_ucf101(name, place, fold, MINIUCF if name == "miniucf" else None)
+        return list_ucf101(name, place, fold, MINIUCF if name == "miniucf" else None, outside)
     readers = {"csv": list_csv, "kinetics": list_kinetics, "ssv2": list_ssv2, "folder": list_folder}
-    return readers[layout](name, place)
+    return readers[layout](name, place, outside)
 
 # %% ../nbs/03_datasets.ipynb #27961543
 def download(
@@ -107,14 +110,14 @@ def download(
     if not known.downloads:
         by_hand = f"it needs {known.needs} in {_shown(folder)}; the official page is {known.page}"
         raise DatasetError(f"{name}: cannot be downloaded from here; {by_hand}")
-    for url, into in known.downloads:
+    for url, into, checksum in known.downloads:
         archives = (
             folder if into is None else folder / "archives"
         )  # apart: archives in archives are unpacked too
         done = archives / f"{Path(url).name}.unpacked"
         if done.exists():
             continue
-        file = fetch(url, archives / Path(url).name, progress=progress)
+        file = fetch(url, archives / Path(url).name, checksum, progress)
         if into is not None:
             unpack(file, folder / into)
             done.touch()
@@ -124,7 +127,7 @@ def download(
 def _cache_parent(listing, cache):
     "The folder for all caches of a data set: by its name and its place, as two folders may share a name."
     place = hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:8]
-    return cache_root(cache) / "frames" / f"{Path(listing.name).name}-{place}"
+    return cache_root(cache) / "frames" / f"{safe_name(Path(listing.name).name)}-{place}"
 
 
 def _refuse_many(listing, bad, max_unreadable, more=""):
@@ -229,7 +232,7 @@ class Prepared:
                 lines.append(f"{len(same)} {kind}s lie in training and test, for one {pair}")
         if self.table:
             lines.append(f"table: {_shown(self.table)}")
-        return printable("\n".join(lines))
+        return "\n".join(map(legible, lines))
 
 # %% ../nbs/03_datasets.ipynb #5319ca22
 def _cut_note(found):
@@ -276,10 +279,11 @@ def prepare(
     max_unreadable: float = 0.1,  # share of the videos that may be unreadable; above it nothing starts
     workers: int = None,  # processes that decode; None: one a core
     limit: float = 60.0,  # seconds for one video, and one more for each megabyte
+    outside: bool = False,  # as in `list_videos`
 ) -> Prepared:
     "List a data set and decode it into the cache, as far as it is not there."
     shape = defaults(name, size=size, resize=resize, sampling=sampling, frames=frames_per_clip)
-    listing = list_videos(name, fold, root, cache, _spec(name, digits, seed), progress, training)
+    listing = list_videos(name, fold, root, cache, _spec(name, digits, seed), progress, training, outside)
     found = _filled(listing, shape, cache, progress, max_unreadable, workers, limit)
     table = _cache_parent(listing, cache) / "videos.csv"
     _write_table(table, listing, found)
@@ -302,12 +306,13 @@ def open_clips(
     training: str = "official",  # as in `list_videos`
     sampling: str = None,  # as in `prepare`; then stride counts kept frames
     max_unreadable: float = 0.1,  # as in `prepare`
+    outside: bool = False,  # as in `list_videos`
 ) -> Clips:
     "One split of a data set, prepared where it is not."
     if split not in ("train", "val", "test"):
         raise DatasetError(f"split={split!r}: allowed are train, val and test")
     shape = defaults(name, frames=frames_per_clip, stride=stride, size=size, resize=resize, sampling=sampling)
-    listing = list_videos(name, fold, root, cache, _spec(name, digits, seed), progress, training)
+    listing = list_videos(name, fold, root, cache, _spec(name, digits, seed), progress, training, outside)
     found = _filled(listing, shape, cache, progress, max_unreadable)
     rows = [
         (v, l)
@@ -370,7 +375,7 @@ def _contents(listing, known):
     return note, len(gone) <= 0.1 * len(listing.videos)
 
 # %% ../nbs/03_datasets.ipynb #64664dd7
-def _status(name, root, cache):
+def _status(name, root, cache, outside=False):
     "The status of one data set."
     known = KNOWN.get(name)
     caches = (cache_root(cache) / "frames").glob(f"{Path(name).name}-*/frames2-*/complete.json")
@@ -380,7 +385,7 @@ def _status(name, root, cache):
         ready, note = True, known.what + ("" if place.exists() else "; not generated yet")
     else:
         try:
-            listing = list_videos(name, 1, root, cache)
+            listing = list_videos(name, 1, root, cache, outside=outside)
         except DatasetError as error:
             place, ready, note = data_root(root) / (known.folder if known else name), False, str(error)
         else:
@@ -393,8 +398,9 @@ def status(
     name: str = None,  # of a data set; None: all known ones
     root: str | Path = None,  # data folder; None: VDISTILL_DATA
     cache: str | Path = None,  # cache folder; None: VDISTILL_CACHE
+    outside: bool = False,  # as in `list_videos`
 ):  # Status, or a list of them
     "Which data sets are there, and what is missing for the others."
     if name is not None:
-        return _status(name, root, cache)
+        return _status(name, root, cache, outside)
     return [_status(known, root, cache) for known in dataset_names()]

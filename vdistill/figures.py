@@ -20,6 +20,7 @@ from IPython.display import display
 from PIL import Image
 
 from .results import ReportError
+from .texts import figure_text
 
 # %% ../nbs/22_figures.ipynb #f2d74ebc
 STYLE = {
@@ -71,13 +72,14 @@ def method_bars(axis, names, spreads):
     "Horizontal bars with whiskers and the mean as a number; a method that was not measured has none."
     mean, std = ([100 * ((s or {}).get(k) or 0) for s in spreads] for k in ("mean", "std"))
     axis.barh(
-        names,
+        range(len(names)),
         mean,
         xerr=std,
         color=sns.color_palette("deep", len(names)),
         height=0.68,
         error_kw=dict(lw=1, capsize=2, ecolor=".25"),
     )
+    axis.set_yticks(range(len(names)), list(map(figure_text, names)))
     for i, (m, s) in enumerate(zip(mean, std)):
         inside = m + s > 82  # the number would leave the panel
         axis.text(
@@ -116,7 +118,7 @@ def plot_methods(
         for axis, (title, spreads) in zip(axes[0], panels.items()):
             method_bars(axis, list(methods), spreads)
             axis.set(
-                title=title,
+                title=figure_text(title),
                 xlabel="accuracy (%)" + (", dashed: chance" if chance < 100 else ""),
                 xlim=(0, 100),
             )
@@ -134,7 +136,8 @@ def plot_per_class(
     rows = {n: m["per_class"] for n, m in results["metrics"]["methods"].items() if m.get("per_class")}
     if not rows:
         raise ReportError("no method has accuracies per class")
-    frame = 100 * pd.DataFrame(rows.values(), index=list(rows), columns=classes, dtype=float)
+    names = {"index": list(map(figure_text, rows)), "columns": list(map(figure_text, classes))}
+    frame = 100 * pd.DataFrame(rows.values(), **names, dtype=float)
     wide = min(24, 2.2 + (0.5 if len(classes) <= 12 else 0.36) * len(classes))
     with style():
         figure, axis = plt.subplots(figsize=(wide, 1.2 + 0.34 * len(rows)), layout="constrained")
@@ -193,7 +196,7 @@ def draw_curves(axis, rows, name, by, factor):
                 marker=dots,
                 ms=3,
                 alpha=0.8,
-                label=kind if i == 0 else None,
+                label=None if i or kind is None else figure_text(kind),
             )
 
 # %% ../nbs/22_figures.ipynb #936a64e1
@@ -221,7 +224,7 @@ def plot_log(
         for axis, name in zip(axes[0], names):
             seen, share = rows.dropna(subset=[name]), "loss" not in name
             draw_curves(axis, seen, name, by, 100 if share else 1)
-            axis.set(xlabel="step", ylabel=f"{named.get(name, name)} (%)" if share else name)
+            axis.set(xlabel="step", ylabel=figure_text(f"{named.get(name, name)} (%)" if share else name))
             if not share and len(seen) and (seen[name] > 0).all():
                 axis.set_yscale("log")
             axis.grid()

@@ -26,10 +26,11 @@ class Known:
     folder: str  # below the data folder
     folds: int = 1  # official splits
     shape: tuple = (16, 4, 112, "all", (120, 160))  # frames, stride, size, sampling, resize
-    downloads: tuple = ()  # (url, folder to unpack to, or None for a plain file), where the terms allow it
+    downloads: tuple = ()  # where the terms allow it: (url, folder to unpack to, or None for a plain file,
+    # checksum, or None where none is published)
 
 
-HMDB_PAGE = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"  # Creative Commons Attribution 4.0
+HMDB_PAGE = "https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"  # Creative Commons Attribution 4.0
 
 
 KINETICS_PAGE = "https://s3.amazonaws.com/kinetics/400/annotations"  # the annotation alone, the same terms
@@ -77,7 +78,14 @@ KNOWN = {
         "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
         "hmdb51",
         3,
-        downloads=((f"{HMDB_PAGE}/hmdb51_org.rar", "videos"), (f"{HMDB_PAGE}/test_train_splits.rar", "")),
+        downloads=(
+            (f"{HMDB_PAGE}/hmdb51_org.rar", "videos", None),
+            (
+                f"{HMDB_PAGE}/test_train_splits.rar",
+                "",
+                "md5:15e67781e70dcfbdce2d7dbb9b3344b5",
+            ),  # torchvision's
+        ),
     ),
     "jhmdb21": Known(
         "the J-HMDB part of HMDB51 in its layout",
@@ -104,7 +112,7 @@ KNOWN |= {
         "https://github.com/cvdfoundation/kinetics-dataset",
         "kinetics400",
         shape=(8, 1, 64, "middle", None),
-        downloads=((f"{KINETICS_PAGE}/train.csv", None), (f"{KINETICS_PAGE}/val.csv", None)),
+        downloads=((f"{KINETICS_PAGE}/train.csv", None, None), (f"{KINETICS_PAGE}/val.csv", None, None)),
     ),
     "miniucf": Known("50 classes of UCF101", 50, 6523, 6.9, UCF_FILES, UCF_PAGE, "ucf101", 3),
     "ssv2": Known(

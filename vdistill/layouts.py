@@ -83,11 +83,12 @@ def list_hmdb(
     root: Path,  # with videos/ and splits/
     fold: int = 1,  # which of the official splits
     training: str = "official",  # 'all': the clips that the split leaves unused train as well
+    outside: bool = False,  # whether lists and links may lead out of the folder
 ) -> Listing:
     "The HMDB51 layout; validation is about 15 % of each class's training clips."
     splits = _one_of(name, root, ["splits", "testTrainMulti_7030_splits"], "folder")
     videos = _one_of(name, root, ["videos", "hmdb51_org"], "folder")
-    tree, rows = Tree(root), []
+    tree, rows = Tree(root, outside), []
     for label, file, place in _hmdb_classes(name, tree, splits, videos, fold):
         clips, lines = {}, []
         for clip, use, where in _split_lines(file, tree):
@@ -176,6 +177,7 @@ def list_ucf101(
     root: Path,  # with UCF-101/ and ucfTrainTestlist/
     fold: int = 1,  # which of the official splits
     classes: list = None,  # only these, in this order; None: all, as they are numbered
+    outside: bool = False,  # whether lists and links may lead out of the folder
 ) -> Listing:
     "The UCF101 layout; validation is about 15 % of each class's training clips, whole groups together."
     lists = _one_of(name, root, ["ucfTrainTestlist", "splits"], "folder")
@@ -184,7 +186,7 @@ def list_ucf101(
     for file in (lists / "classInd.txt", *files.values()):
         if not file.is_file():
             raise DatasetError(f"{name}: no file {_shown(file)} (fold={fold}; official are 1, 2 and 3)")
-    tree = Tree(root)
+    tree = Tree(root, outside)
     number = _class_numbers(tree, lists / "classInd.txt")
     rows, listed = _ucf_rows(name, tree, videos, files, number), Names(number)
     numbered = sorted(number, key=lambda label: int(number[label]))
@@ -233,13 +235,13 @@ def _kinetics_video(found, by_id, youtube, clip, place):
     return found[clips[0]]
 
 # %% ../nbs/98_layouts.ipynb #aa94df85
-def _kinetics_files(name, root):
+def _kinetics_files(name, root, outside):
     "Split → annotation file; None where there is none, but class folders in splits."
     tops = ["", "annotations/"]
     names = {"train": ("train",), "test": ("validate", "val", "validation")}
     places = {split: [f"{top}{part}.csv" for top in tops for part in parts] for split, parts in names.items()}
     if not any((root / place).exists() for place in places["train"]):
-        tree = Tree(root)
+        tree = Tree(root, outside)
         tops = [top for top, split in known_splits(tree.folders_in(root)).items() if split == "train"]
         if any(tree.folders_in(root / top) for top in tops):
             return None
@@ -249,12 +251,13 @@ def _kinetics_files(name, root):
 def list_kinetics(
     name: str,  # of the data set
     root: Path,  # with the annotation and, below it, the videos
+    outside: bool = False,  # whether lists and links may lead out of the folder
 ) -> Listing:
     "The Kinetics layout; without annotation, class folders in train/ and val/."
-    files = _kinetics_files(name, Path(root))
+    files = _kinetics_files(name, Path(root), outside)
     if files is None:
-        return list_folder(name, root)
-    tree, rows, missing, sources, by_id = Tree(root), [], {}, {}, defaultdict(list)
+        return list_folder(name, root, outside)
+    tree, rows, missing, sources, by_id = Tree(root, outside), [], {}, {}, defaultdict(list)
     found = tree.by_stem()
     for stem in found:
         by_id[re.sub(r"_\d{6}_\d{6}$", "", stem)].append(stem)
@@ -296,6 +299,7 @@ def _ssv2_rows(name, tree, file, split, number, found):
 def list_ssv2(
     name: str,  # of the data set
     root: Path,  # with the json files and, below it, the videos
+    outside: bool = False,  # whether lists and links may lead out of the folder
 ) -> Listing:
     "The Something-Something V2 layout; videos that are not there are counted."
     tops = [f"{top}{prefix}" for prefix in ("something-something-v2-", "") for top in ("labels/", "")]
@@ -303,7 +307,7 @@ def list_ssv2(
         part: _one_of(name, root, [f"{top}{part}.json" for top in tops], "file")
         for part in ("labels", "train", "validation")
     }
-    tree, number = Tree(root), read_json(files["labels"], dict)
+    tree, number = Tree(root, outside), read_json(files["labels"], dict)
     for label, value in number.items():
         if not re.fullmatch(r"\d+", str(value).strip()):
             raise DatasetError(

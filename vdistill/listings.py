@@ -23,6 +23,7 @@ from vdistill.folders import (
     plain,
 )
 from .lists import known_splits, one_spelling, read_table, without_doubles
+from .texts import why_no_name
 
 # %% ../nbs/96_listings.ipynb #d47d8680
 def source_of(
@@ -116,9 +117,19 @@ def _refuse_few(name, root, rows, classes, more=""):
             raise DatasetError(f"{name}: class {empty[0]!r} has no {split} clips{others}{more}")
 
 # %% ../nbs/96_listings.ipynb #6081dcfd
+def _refuse_names(name, classes):
+    "Raise for a class whose name cannot be shown, or means a folder."
+    for label in classes:
+        reason = why_no_name(label)
+        if reason:
+            raise DatasetError(f"{name}: class {label[:60]!r} cannot be used: {reason}; rename it")
+
+
 def _listing(name, tree, rows, classes=None, sources=None, missing=()):
     "A checked `Listing` from rows of (video, class, split)."
     rows, classes = sorted(rows), list(classes or sorted({row[1] for row in rows}))
+    tree.check_inside([row[0] for row in rows], f"{name}: ")
+    _refuse_names(name, classes)
     for alike in Names(classes).alike.values():
         if len(alike) > 1:
             tree.note("classes whose names differ in case alone, kept apart", " and ".join(map(repr, alike)))
@@ -227,9 +238,10 @@ def _class_videos(name, tree, place, fewest=1):
 def list_folder(
     name: str,  # of the data set
     root: Path,  # CLASS/*, or {train,val,test}/CLASS/*
+    outside: bool = False,  # whether links may lead out of the folder
 ) -> Listing:
     "A folder of class folders, split already or 70 : 10 : 20."
-    tree = Tree(root)
+    tree = Tree(root, outside)
     tops = tree.folders_in(root)
     splits = _split_folders(name, tree, tops)
     labels = {top: tree.folders_in(tree.root / top) for top in splits} or {"": tops}
@@ -269,9 +281,10 @@ def _table_rows(name, tree, file):
 def list_csv(
     name: str,  # of the data set
     file: Path,  # with the columns path, label and perhaps split and group
+    outside: bool = False,  # whether it may name videos outside its folder
 ) -> Listing:
     "Videos that a table names; without validation rows, about 15 % of the training rows are held out."
-    tree = Tree(Path(file).parent)
+    tree = Tree(Path(file).parent, outside)
     rows = _table_rows(name, tree, Path(file))
     used = {values["split"] for _, values, _ in rows}
     if "val" in used and "test" not in used:  # as in folders

@@ -18,6 +18,7 @@ from .figures import style
 from .results import ReportError
 from .scores import FEWER, FULL_CLIPS, RANDOM, STILLS, WHOLE, by_seed, split_name
 from .setting import short_name
+from .texts import figure_text
 
 # %% ../nbs/26b_main_result.ipynb #26mai005
 def over_seeds(
@@ -174,7 +175,7 @@ def plot_bytes(
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
             axis.minorticks_off()
-            axis.set_title(name if len(data) > 1 else "")
+            axis.set_title(figure_text(name) if len(data) > 1 else "")
             axis.grid()
         figure.legend(handles=legend_of(rows, colours, marks), loc="outside right upper", fontsize=7.5)
     plt.close(figure)
@@ -188,7 +189,11 @@ def legend_of(
 ) -> list:  # handles
     "A line for each memory's colour, and one for each objective's marker."
     drawn = [memory for memory in CURVES if (rows["memory"] == memory).any()]
-    handles = [Line2D([], [], marker=".", **CURVES[memory], label=memory) for memory in drawn]
-    handles += [Line2D([], [], color=colour, lw=3, label=memory) for memory, colour in colours.items()]
+    handles = [Line2D([], [], marker=".", **CURVES[memory], label=figure_text(memory)) for memory in drawn]
+    handles += [
+        Line2D([], [], color=colour, lw=3, label=figure_text(memory)) for memory, colour in colours.items()
+    ]
     grey = dict(color=".3", ls="", ms=5)
-    return handles + [Line2D([], [], marker=m, **grey, label=f"by {o}") for o, m in marks.items() if o]
+    return handles + [
+        Line2D([], [], marker=m, **grey, label=figure_text(f"by {o}")) for o, m in marks.items() if o
+    ]

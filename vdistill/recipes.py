@@ -16,6 +16,8 @@ from pathlib import Path
 import click
 import yaml
 
+from .texts import legible
+
 # %% ../nbs/31_recipes.ipynb #7ec1be06
 class CommandError(click.ClickException):
     "A mistake in what was asked for: one line on the terminal."
@@ -25,7 +27,8 @@ class CommandError(click.ClickException):
         self.exit_code = exit_code
 
     def show(self, file=None):
-        click.echo(f"vdistill: {self.message}", err=True)
+        lines = map(legible, self.message.splitlines())
+        click.echo("vdistill: " + "\n".join(lines), err=True)
 
 # %% ../nbs/31_recipes.ipynb #2fa1fa0c
 STUDIES = {  # notebook → module and dataclass of its parameters
@@ -166,11 +169,12 @@ def resolve(
 # %% ../nbs/31_recipes.ipynb #984debf8
 def check_data(
     name: str,  # of a data set, or the path of a folder
+    outside: bool = False,  # whether its lists and links may lead out of its folder
 ) -> None:
     "Raise `CommandError` unless the data set is there; nothing is decoded or generated."
     from vdistill.datasets import status
 
-    found = status(name)
+    found = status(name, outside=outside)
     if not found.ready:
         raise CommandError(found.note)
 

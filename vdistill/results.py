@@ -23,6 +23,7 @@ import torch
 
 import vdistill
 from .evaluation import percent
+from .texts import escape_markdown, legible
 
 # %% ../nbs/21_results.ipynb #e37283c9
 class ReportError(Exception):
@@ -179,12 +180,12 @@ def methods_table(
 # %% ../nbs/21_results.ipynb #f617b213
 def markdown_table(
     frame: pd.DataFrame,  # whose first column is text, the others numbers as text
+    escaped: bool = True,  # False: for a terminal, which shows Markdown's signs as they are
 ) -> str:  # lines of one width
-    "A table as aligned Markdown, numbers to the right."
-    cells = [
-        [str(c) for c in frame.columns],
-        *([str(v) for v in row] for row in frame.itertuples(index=False)),
-    ]
+    "A table as aligned Markdown, numbers to the right; whatever a name holds is text."
+    show = escape_markdown if escaped else legible
+    rows = [list(frame.columns), *frame.itertuples(index=False)]
+    cells = [[show(value) for value in row] for row in rows]
     wide = [max(3, *map(len, column)) for column in zip(*cells)]
     lines = [
         "| "

@@ -31,6 +31,7 @@ from vdistill.parameters import (
 from .regression import FeatureRegression
 from .setting import DataParameters, JudgeParameters, NetworkParameters, Setting
 from .storage import STORAGES, content
+from .texts import why_no_name
 from .trained import TrainedNetworkMatching
 from .trajectories import TrajectoryMatching
 
@@ -180,7 +181,7 @@ def check_name(
 ) -> str:  # the name
     "Raise `ParameterError` for a name that cannot be part of a file's name."
     fits = isinstance(name, str) and 0 < len(name.strip()) and len(name.encode()) <= 200
-    if not fits or name.startswith(".") or any(c in name for c in "/\\\0\n"):
+    if not fits or why_no_name(name) or name.startswith(".") or any(c in name for c in "/\\\0\n"):
         raise ParameterError(f"{where}.name is {name!r}; allowed: one line of text without / and \\")
     return name
 

@@ -23,6 +23,7 @@ from .kept import made_once, read_sealed_tensors, write_sealed_tensors
 from .layouts import TRAINING
 from .networks import NORMS, MiniC3D, build_network
 from .parameters import TRAINERS, JudgeChange, ParameterError, Parameters, digest, param
+from .texts import safe_name
 
 # %% ../nbs/17_data_and_judge.ipynb #82f42d06
 SPLITS = ("train", "val", "test")
@@ -38,6 +39,7 @@ class DataParameters(Parameters):
         "official", "HMDB51's training clips; the paper: all that are not test", choices=TRAINING
     )
     max_unreadable: float = param(0.1, "share of the videos that may be unreadable", low=0.0, high=1.0)
+    outside: bool = param(False, "whether lists and links may lead out of the data set's folder")
     frames: int = param(8, "frames T of a clip", low=2)
     stride: int = param(1, "distance between two frames of a clip", low=1)
     size: int = param(32, "height and width in pixels", low=16, high=4096)
@@ -87,6 +89,7 @@ def open_splits(
 ) -> dict:  # split → `Clips`
     "The splits of a study's data."
     given = {"fold": data.fold, "training": data.training, "max_unreadable": data.max_unreadable}
+    given["outside"] = data.outside
     shape = (data.frames, data.stride, data.size)
     sampling = data.sampling or None
     splits = {split: open_clips(data.name, split, *shape, sampling=sampling, **given) for split in names}
@@ -196,7 +199,7 @@ def place(
 ) -> Path:  # folder for one part of the work
     "A folder named by kind, seed and a digest of everything that decides its content."
     key = digest(__version__, self.machine_facts, self.digests, self.network_facts, seed, kind, *facts)
-    return self.work / f"{kind}-seed{seed}-{key}"
+    return self.work / f"{safe_name(kind)}-seed{seed}-{key}"
 
 # %% ../nbs/17_data_and_judge.ipynb #8a3f07ff
 @patch

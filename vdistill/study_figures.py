@@ -13,6 +13,7 @@ import seaborn as sns
 from matplotlib.colors import LogNorm
 
 from .figures import style
+from .texts import figure_text
 
 # %% ../nbs/23_study_figures.ipynb #075e6d9b
 FACTORS = {"n_syn": "N_syn", "n_real": "N_real", "segments": "S"}
@@ -119,7 +120,7 @@ def plot_losses(
             ("static", blue, losses[~losses["class"].isin(dynamic)]),
         ):
             axis.barh(
-                rows["class"],
+                rows["class"].map(figure_text),
                 rows["loss"],
                 xerr=rows["error"].fillna(0),
                 color=colour,
@@ -144,7 +145,7 @@ def plot_frame_differences(
     "Mean frame difference of synthetic against real clips, a point for each class and method."
     rows = pd.DataFrame(
         [
-            dict(method=m, real=r, synthetic=s, classes="dynamic" if c in dynamic else "static")
+            dict(method=figure_text(m), real=r, synthetic=s, classes="dynamic" if c in dynamic else "static")
             for m, values in moved.items()
             if m != "real"
             for c, r, s in zip(classes, moved["real"], values)
@@ -201,7 +202,7 @@ def plot_rungs(
                 ax=axis,
                 legend=axis is axes[0, -1],
             )
-            axis.set(title=row, xlabel="share of the steps", ylabel="validation accuracy (%)")
+            axis.set(title=figure_text(row), xlabel="share of the steps", ylabel="validation accuracy (%)")
             axis.grid()
             if chance is not None:
                 axis.axhline(chance, color=".4", lw=1, ls="--")
@@ -218,6 +219,7 @@ def plot_searched(
 ) -> plt.Figure:  # a panel a path
     "Score at the last rung that a trial reached, against what it drew; large points took all their steps."
     last = trials[trials["last"] & trials["score"].notna()]
+    last = last.assign(row=last["row"].map(figure_text))
     rows = list(dict.fromkeys(last["row"]))
     down = -(-len(paths) // across)
     with style():
@@ -230,7 +232,7 @@ def plot_searched(
             numbers = pd.to_numeric(part[path], errors="coerce")
             plain = numbers.notna().all() and numbers.nunique() > 1
             sns.scatterplot(
-                part.assign(value=numbers if plain else part[path].astype(str)),
+                part.assign(value=numbers if plain else part[path].astype(str).map(figure_text)),
                 x="value",
                 y="score",
                 hue="row",
@@ -243,7 +245,7 @@ def plot_searched(
                 legend="brief" if path == paths[0] else False,
             )
             wide = plain and numbers.min() > 0 and numbers.max() > 8 * numbers.min()
-            axis.set(xlabel=path, ylabel="validation accuracy (%)")
+            axis.set(xlabel=figure_text(path), ylabel="validation accuracy (%)")
             if wide:
                 axis.set_xscale("log")
             axis.grid()

@@ -23,6 +23,7 @@ from .folders import cache_root
 from .matching import SCHEDULES, Objective, ObjectiveError, ObjectiveParameters
 from .networks import make_network
 from .parameters import ParameterError, digest, param
+from .texts import safe_name
 from .views import random_view
 
 # %% ../nbs/14_trajectories.ipynb #118751fd
@@ -259,7 +260,7 @@ def find_experts(
     key = digest(setting.train.digest(), setting.network_facts, lr, batch, *more)
     training = {"lr": lr, "batch": batch, "momentum": momentum, "fall": fall, "seed": 0}
     training |= {"real": setting.train, "build": setting.network, "device": setting.device}
-    folder = cache_root() / "experts" / f"{setting.name}-{key}"
+    folder = cache_root() / "experts" / f"{safe_name(setting.name)}-{key}"
     settings = training | setting.norm | {"title": "experts"}
     return make_experts(folder, parameters.experts, max(epochs, fall), **settings)[: parameters.experts]
 
