@@ -27,6 +27,7 @@ from vdistill.parameters import (
     unknown,
 )
 from .regression import FeatureRegression
+from .report_folders import report_place, step_back
 from .setting import DataParameters, JudgeParameters, NetworkParameters, Setting
 from .storage import STORAGES, content
 from .trained import TrainedNetworkMatching
@@ -81,6 +82,17 @@ class Study(Parameters):
             import_file(path)
         self.check_shared()
         self.check_names([row.name for row in self.make_rows()])
+
+    @classmethod
+    def from_namespace(cls, names):
+        "The parameters of a notebook; results of an earlier run in its folder step back, see `step_back`."
+        step_back(names.get("out"))
+        return super().from_namespace(names)
+
+    @property
+    def folder(self):
+        "Where the report is written: `out`, or beside a report that is there until the new one is whole."
+        return report_place(self.out)
 
     def check_shared(self):
         "Shared parameters are checked even where no row uses them."

@@ -9,7 +9,7 @@ __all__ = ['SPLITS', 'GREY', 'NORMALISATION', 'DataParameters', 'NetworkParamete
 # %% ../nbs/17_data_and_judge.ipynb #a69a5066
 import os
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from .evaluation import judge as judge_set
 from .layouts import TRAINING
 from .networks import NORMS, MiniC3D, build_network
 from .parameters import TRAINERS, JudgeChange, ParameterError, Parameters, digest, param
+from .report_folders import take_for_study
 
 # %% ../nbs/17_data_and_judge.ipynb #82f42d06
 SPLITS = ("train", "val", "test")
@@ -166,12 +167,17 @@ class Setting:
         self.norm = NORMALISATION[self.channels]
         self.name = short_name(study.data.name)
         self.classes, self.groups = self.train.classes, groups(study.data.name)
-        self.work = Path(study.out) / "work"
         how = study.judge
         names = ("epochs", "lr", "batch", "protocol", "optimiser", "shift", "later")
         self.training = Training(**{name: getattr(how, name) for name in names})
         self.data = data_identity(study.data.name, splits)
         self.digests = {split: self.data[split] for split in self.splits}
+
+    @cached_property
+    def work(self):
+        "The folder of finished parts; from its first use on, no other process may work there."
+        self.locks = take_for_study(Path(self.study.out))
+        return Path(self.study.out) / "work"
 
 # %% ../nbs/17_data_and_judge.ipynb #6f873ca9
 @patch(as_prop=True)
