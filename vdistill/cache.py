@@ -8,7 +8,6 @@ __all__ = ['KEPT', 'TABLE', 'FrameCache', 'cache_folder', 'frame_cache']
 # %% ../nbs/93_cache.ipynb #75dfa2ec
 import collections
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from .clips import _resized_shape, frames_hash, write_json
+from .locks import Lock
 from .videos import READER, doubts
 from .workers import _stamp, answers_in_order, cores
 
@@ -60,8 +60,7 @@ def _read_index(folder, frame_bytes):
 @contextlib.contextmanager
 def _locked(folder):
     "Only one process at a time builds the cache in `folder`."
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with Lock(folder / "lock", wait=-1):
         yield
 
 # %% ../nbs/93_cache.ipynb #d13ab947

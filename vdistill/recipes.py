@@ -158,7 +158,9 @@ def resolve(
     values = json.loads(json.dumps(usual | recipe))
     for path, value in (pairs or {}).items():
         reach(values, path, value)
-    checked = parameters_of(study).from_dict(values).asdict()
+    made = parameters_of(study).from_dict(values)
+    made.check_surroundings()
+    checked = made.asdict()
     return {
         name: value for name, value in values.items() if name not in usual or value != usual[name]
     }, checked
@@ -166,13 +168,17 @@ def resolve(
 # %% ../nbs/31_recipes.ipynb #984debf8
 def check_data(
     name: str,  # of a data set, or the path of a folder
+    fold: int = 1,  # official split
+    training: str = "official",  # which clips train
 ) -> None:
-    "Raise `CommandError` unless the data set is there; nothing is decoded or generated."
-    from vdistill.datasets import status
+    "Raise `CommandError` unless the data set and the split are there; nothing is decoded or generated."
+    from vdistill.datasets import list_videos, status
 
     found = status(name)
     if not found.ready:
         raise CommandError(found.note)
+    if fold != 1 or training != "official":
+        list_videos(name, fold, training=training)  # raises `DatasetError`
 
 
 def flat(

@@ -28,7 +28,7 @@ from vdistill.parameters import (
 )
 from .regression import FeatureRegression
 from .report_folders import report_place, step_back
-from .setting import DataParameters, JudgeParameters, NetworkParameters, Setting
+from .setting import DataParameters, JudgeParameters, NetworkParameters, Setting, check_memory
 from .storage import STORAGES, content
 from .trained import TrainedNetworkMatching
 from .trajectories import TrajectoryMatching
@@ -53,7 +53,7 @@ class Study(Parameters):
     data: DataParameters = part(DataParameters, "real clips")
     network: NetworkParameters = part(NetworkParameters, "the network")
     judge: JudgeParameters = part(JudgeParameters, "how sets are judged")
-    vpc: int = param(1, "synthetic videos per class", low=1)
+    vpc: int = param(1, "synthetic videos per class", low=1, high=10_000)
     memories: dict = param({}, "memory → parameters that all rows with it share")
     objectives: dict = param({}, "objective → parameters that all rows with it share")
     selections: dict = param({}, "selection → parameters that all rows with it share")
@@ -72,7 +72,7 @@ class Study(Parameters):
         whole = all(type(seed) is int and 0 <= seed < 2**63 for seed in self.seeds)
         if not self.seeds or not whole or len(set(self.seeds)) < len(self.seeds):
             raise ParameterError(
-                f"seeds is {self.seeds!r}; allowed: different whole numbers from 0 up, at least one"
+                f"seeds is {self.seeds!r}; allowed: different whole numbers from 0 to 2**63 - 1, at least one"
             )
         if not self.out:
             raise ParameterError("out is empty; allowed: a folder")
@@ -87,12 +87,20 @@ class Study(Parameters):
     def from_namespace(cls, names):
         "The parameters of a notebook; results of an earlier run in its folder step back, see `step_back`."
         step_back(names.get("out"))
-        return super().from_namespace(names)
+        study = super().from_namespace(names)
+        study.check_surroundings()
+        return study
 
     @property
     def folder(self):
         "Where the report is written: `out`, or beside a report that is there until the new one is whole."
         return report_place(self.out)
+
+    def check_surroundings(self):
+        "Raise `ParameterError` for files that are not there, or clips that memory cannot hold."
+        for row in self.make_rows():
+            row.check_files()
+        check_memory(self)
 
     def check_shared(self):
         "Shared parameters are checked even where no row uses them."
@@ -137,6 +145,14 @@ class Row:
             facts |= self.objective.facts(self.objective_parameters)
         needs = {name: row.facts() for name, row in self.needs}
         return facts | ({"needs": needs} if needs else {})
+
+    def check_files(self):
+        "Raise `ParameterError` for files that it, or a set that it starts from, needs and lacks."
+        self.source.check_files(self.parameters)
+        if self.objective:
+            self.objective.check_files(self.objective_parameters)
+        for _, row in self.needs:
+            row.check_files()
 
     def judge_changes(self) -> list:
         "How the judging networks train on it, where that differs from the study's judge."
