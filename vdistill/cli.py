@@ -144,7 +144,8 @@ def execute(
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it warns of names that the study knows
+    for name in ("papermill", "asyncio"):  # one warns of names that the study knows, the other of what was stopped
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.chdir(root), told_to_study(out, drop):
         begin_report(out)
         try:

@@ -156,7 +156,9 @@ def plot_per_class(
     if not rows:
         raise ReportError("no method has accuracies per class")
     names = [shortened(name) for name in classes]
-    frame = 100 * pd.DataFrame(rows.values(), index=[shortened(n, 48) for n in rows], columns=names, dtype=float)
+    frame = 100 * pd.DataFrame(
+        rows.values(), index=[shortened(n, 48) for n in rows], columns=names, dtype=float
+    )
     parts = bands(len(names))
     most = parts[0].stop
     wide = min(24, 2.2 + (0.5 if most <= 12 else 0.36) * most)
