@@ -144,7 +144,10 @@ def execute(
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    for name in ("papermill", "asyncio"):  # one warns of names that the study knows, the other of what was stopped
+    for name in (
+        "papermill",
+        "asyncio",
+    ):  # one warns of names that the study knows, the other of what was stopped
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.chdir(root), told_to_study(out, drop):
         begin_report(out)
