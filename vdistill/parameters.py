@@ -71,6 +71,7 @@ def read_items(
     name: str,  # of the parameter, for the message
     values: list,  # as given
     item: type,  # of what the list should hold; None: anything
+    high=None,  # largest number allowed; None: any
 ) -> list:  # texts that are numbers read as numbers, where the list holds numbers
     "The values of a list; raises `ParameterError` for what is no finite number among numbers."
     if item not in (int, float):
@@ -78,6 +79,8 @@ def read_items(
     numbers = [read_text(value, item) for value in values]
     if not all(type(x) in (int, float) and math.isfinite(x) for x in numbers):
         raise ParameterError(f"{name} is {values!r}; allowed: a list of finite numbers")
+    if high is not None and any(x > high for x in numbers):
+        raise ParameterError(f"{name} is {values!r}; allowed: a list of numbers up to {high}")
     return numbers
 
 # %% ../nbs/05_parameters.ipynb #8ffc61a8
@@ -96,7 +99,7 @@ def check_value(
     if type(value) is not kind:
         raise ParameterError(f"{name} must be {kind.__name__}, got {value!r} ({type(value).__name__})")
     if kind is list:
-        return read_items(name, value, about.get("item"))
+        return read_items(name, value, about.get("item"), about.get("high"))
     low, high, choices = about.get("low"), about.get("high"), about.get("choices")
     if choices and value not in choices:
         raise ParameterError(f"{name} is {value!r}; allowed: {', '.join(map(str, choices))}")
