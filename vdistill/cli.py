@@ -324,6 +324,7 @@ def run(study, pairs, recipe, out, force, imports):
         given["imports"] = [*given.get("imports", []), *files]
     with contextlib.chdir(root):
         changed, parameters = resolve(study, notebook, given | {"out": str(out)}, single)
+        parameters_of(study).from_dict(parameters).check_surroundings()
     check_data(*(parameters["data"][name] for name in ("name", "fold", "training")))
     folder, results = relative_to(root / out, Path.cwd()), None
     if not force:

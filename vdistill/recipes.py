@@ -158,9 +158,7 @@ def resolve(
     values = json.loads(json.dumps(usual | recipe))
     for path, value in (pairs or {}).items():
         reach(values, path, value)
-    made = parameters_of(study).from_dict(values)
-    made.check_surroundings()
-    checked = made.asdict()
+    checked = parameters_of(study).from_dict(values).asdict()
     return {
         name: value for name, value in values.items() if name not in usual or value != usual[name]
     }, checked
