@@ -56,6 +56,13 @@ class Evaluation(Study):
             raise ParameterError(f"reuse is {self.reuse!r}; allowed: folders of finished reports")
         self.check_pairs(names)
 
+    def check_surroundings(self):
+        "See `Study`; also the reports of `reuse` have to be there."
+        super().check_surroundings()
+        for folder in self.reuse:
+            if not (Path(folder) / "results.json").is_file():
+                raise ParameterError(f"reuse names {folder!r}; allowed: folders of finished reports")
+
     def is_crossed(self, row):
         "Whether a row is judged in more than one way."
         more = bool(self.cross) or any(self.judge_views.asdict().values())

@@ -85,13 +85,14 @@ def random_clips(
     norm: dict,  # mean and std for `normalise`
     g: torch.Generator,  # draws them
     name: str = "vpc",  # the parameter that asks for so many, for the message
+    each: int = 1,  # clips for one of what it counts, likewise
 ) -> torch.Tensor:  # (K, n, T, C, H, W), normalised; C = 1 for grey clips
     "Random real clips of each class; raises `ParameterError` where the smallest class has too few."
     drawn = draw_classes(clips, n, g)
     if drawn.shape[1] < n:
-        raise ParameterError(
-            f"{name} is {n}; allowed: up to {drawn.shape[1]}, the clips of the smallest class"
-        )
+        asked = f"{name} is {n // each}" + (f", and each takes {each} clips" if each > 1 else "")
+        there = f"{drawn.shape[1] // each}, as the smallest class has {drawn.shape[1]} clips"
+        raise ParameterError(f"{asked}; allowed: up to {there}")
     return normalise(drawn, **norm)[:, :, :, : drawn.shape[3]]
 
 # %% ../nbs/06_building_blocks.ipynb #ee58dc36

@@ -9,7 +9,6 @@ __all__ = ['KEPT', 'TABLE', 'FrameCache', 'cache_folder', 'longest_kept', 'frame
 import collections
 import concurrent.futures
 import contextlib
-import fcntl
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from .clips import _resized_shape, frames_hash, write_json
 from .folders import DatasetError
 from .kept import read_line, say, sealed_line
+from .locks import Lock
 from .videos import READER, doubts
 from .workers import LONGEST, _same_file, _stamp, answers_in_order, cores
 
@@ -70,8 +70,7 @@ def _end(entry):
 @contextlib.contextmanager
 def _locked(folder):
     "Only one process at a time builds the cache in `folder`."
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with Lock(folder / "lock", wait=-1):
         yield
 
 # %% ../nbs/93_cache.ipynb #d13ab947

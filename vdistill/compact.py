@@ -104,7 +104,8 @@ class CompactMemory(Memory, kind="compact"):
     def start(cls, setting, parameters, seed):
         "The mean frame of random real clips, and what the grey frames of each have more; or noise."
         n_frames, drawn = setting.train.n_frames, parameters.vpc * parameters.motions
-        clips = random_clips(setting.train, drawn, setting.norm, generator(seed, "random clips"))
+        g = generator(seed, "random clips")
+        clips = random_clips(setting.train, drawn, setting.norm, g, each=parameters.motions)
         if parameters.start == "noise":
             clips = torch.randn(clips.shape, generator=generator(seed, "first frames"))
         height, width = clips.shape[-2:]

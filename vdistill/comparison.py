@@ -40,7 +40,7 @@ def distilled_file(
 ) -> Path:  # in the report's folder
     "Where a report keeps a seed's set: distilled.safetensors, of later seeds distilled-SEED.safetensors."
     name = "distilled.safetensors" if seed == study.seeds[0] else f"distilled-{seed}.safetensors"
-    return Path(study.out) / name
+    return study.folder / name
 
 
 def kept_row(

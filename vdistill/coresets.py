@@ -10,7 +10,6 @@ __all__ = ['SELECTIONS', 'NETWORK_STATES', 'check_count', 'random_items', 'herdi
 
 # %% ../nbs/10_coresets.ipynb #d64b05ae
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from .evaluation import real_batches, train
 from .memory import FrameMemory, evenly, random_clips
 from .networks import make_network
 from .parameters import JudgeChange, ParameterError, Parameters, Registered, param, part
+from .report_folders import read_json
 from .storage import load_memory
 
 # %% ../nbs/10_coresets.ipynb #008599c7
@@ -298,7 +298,7 @@ class ReportSet(Selection, kind="report"):
     @classmethod
     def choose(cls, setting, parameters, seed):
         "The set of that seed; raises `ParameterError` where there is none, or where it does not fit."
-        where = f"folder is {parameters.folder!r}"
+        where = f"stills_from or folder is {parameters.folder!r}"
         memories = [load_memory(file) for file in cls.files(parameters)]
         memory = next((m for m in memories if m.metadata.get("seed") == seed), None)
         if memory is None:
@@ -316,14 +316,22 @@ class ReportSet(Selection, kind="report"):
 
     @classmethod
     def files(cls, parameters):
-        "Its distilled files; where its results tell seeds, those of these seeds alone."
-        files = sorted(Path(parameters.folder).glob("distilled*.safetensors"))
-        try:
-            first, *others = json.loads((Path(parameters.folder) / "results.json").read_text())["seeds"]
-        except (OSError, ValueError, KeyError, TypeError):
+        "Its distilled files; where its results tell its seeds, only those of these."
+        folder = Path(parameters.folder)
+        told = read_json(folder / "results.json")
+        seeds = told.get("seeds") if isinstance(told, dict) else None
+        files = sorted(folder.glob("distilled*.safetensors"))
+        if not isinstance(seeds, list):
             return files
-        names = {"distilled.safetensors", *(f"distilled-{seed}.safetensors" for seed in others)}
+        names = {"distilled.safetensors", *(f"distilled-{seed}.safetensors" for seed in seeds[1:])}
         return [file for file in files if file.name in names]
+
+    @classmethod
+    def check_files(cls, parameters):
+        "Raise `ParameterError` where no finished report has left a set."
+        if not cls.files(parameters):
+            where = f"stills_from or folder is {parameters.folder!r}"
+            raise ParameterError(f"{where}; allowed: the folder of a finished report with distilled sets")
 
     @classmethod
     def facts(cls, parameters):

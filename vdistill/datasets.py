@@ -64,6 +64,16 @@ def _spec(name, digits, seed=0):
     return spec
 
 
+def _refuse_splits(name, layout, fold, training):
+    "Raise `DatasetError` for splits that a layout does not have."
+    if training != "official" and layout != "hmdb":
+        raise DatasetError(
+            f"{name}: training={training!r} is for HMDB51's layout, whose official split leaves clips unused"
+        )
+    if fold != 1 and layout not in ("hmdb", "ucf"):
+        raise DatasetError(f"{name}: fold={fold} is for sets with several official splits; allowed here: 1")
+
+
 def list_videos(
     name: str,  # a known name, or the path of a folder or csv file
     fold: int = 1,  # which official split, where there are several
@@ -78,15 +88,13 @@ def list_videos(
     if training not in TRAINING:
         raise DatasetError(f"training={training!r}: allowed are {', '.join(TRAINING)}")
     if name in GENERATED:
+        _refuse_splits(name, "folder", fold, training)
         place = generate_digits(_spec(name, digits), cache_root(cache) / "generated", progress)
         layout = "folder"
     else:
         place = _find(name, root)
         layout = _layout(name, place)
-    if training != "official" and layout != "hmdb":
-        raise DatasetError(
-            f"{name}: training={training!r} is for HMDB51's layout, whose official split leaves clips unused"
-        )
+    _refuse_splits(name, layout, fold, training)
     if layout == "hmdb":
         return list_hmdb(name, place, fold, training, outside)
     if layout == "ucf":

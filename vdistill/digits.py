@@ -19,7 +19,6 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 from .clips import generator
@@ -101,6 +100,8 @@ def handwritten(
     seed: int = 0,  # decides which image goes to which split
 ) -> dict:  # split -> digit -> float (n, 8, 8) in 0..1
     "scikit-learn's handwritten digits, parted 60 : 12 : 28 into train, val and test."
+    from sklearn.datasets import load_digits  # imported by who needs it: it takes a second
+
     source = load_digits()
     images, labels = torch.from_numpy(source.images).float() / 16, torch.from_numpy(source.target)
     parts = {"train": {}, "val": {}, "test": {}}

@@ -15,9 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 # %% ../nbs/94a_kept.ipynb #af307005
 UNSEALED = "blake2b:" + 64 * "0"  # what content holds where its checksum is going to stand
@@ -129,6 +127,8 @@ def write_sealed_tensors(
     about: dict = None,  # what they are; what JSON can hold
 ):
     "Write tensors with a checksum; the same tensors give the same bytes."
+    from safetensors.torch import save  # torch takes seconds to import: only where there are tensors
+
     header = {kind: json.dumps((about or {}) | {"checksum": UNSEALED})}
     made = save({name: x.contiguous().cpu() for name, x in tensors.items()}, header)
     write_whole(path, sealed(made, Path(path).parent.name))
@@ -139,6 +139,8 @@ def tensors_in(
     kind: str = "kept",  # as for `write_sealed_tensors`
 ) -> tuple:  # name → tensor, what they are without the checksum, whether there was one
     "Tensors as they lie in a file, its checksum not looked at; raises `ValueError` for anything else."
+    from safetensors.torch import load
+
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         about = json.loads(header["__metadata__"][kind])

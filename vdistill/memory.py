@@ -37,7 +37,7 @@ from .parameters import JudgeChange, ParameterError, Parameters, Registered, par
 class MemoryParameters(Parameters):
     "What a recipe can say of any memory."
 
-    vpc: int = param(1, "synthetic videos per class", low=1)
+    vpc: int = param(1, "synthetic videos per class", low=1, high=10_000)
     momentum: float = param(0.5, "momentum, where the objective learns by SGD", low=0.0, high=0.9999)
     judge: JudgeChange = part(
         JudgeChange, "how networks train on this set, where the study's judge does otherwise"
@@ -244,7 +244,8 @@ class StillMemory(FrameMemory, kind="stills"):
         "Random frames of real clips, or noise."
         frames = replace(setting.train, n_frames=1, stride=1)
         g = generator(seed, "first stills")
-        first = random_clips(frames, parameters.spc, setting.norm, g, "spc")
+        asked = ("vpc", 2) if parameters.spc == 2 * parameters.vpc else ("spc", 1)
+        first = random_clips(frames, parameters.spc, setting.norm, g, *asked)
         if parameters.start == "noise":
             first = torch.randn(first.shape, generator=generator(seed, "first stills"))
         return cls(first, setting.train.n_frames)
@@ -317,7 +318,8 @@ def first_dynamics(
     if parameters.dynamics == "noise":
         shape = (len(stills), dpc, setting.train.n_frames, 1, *stills.shape[3:])
         return torch.randn(shape, generator=generator(seed, "dynamic memory")) * parameters.dynamics_std
-    clips = random_clips(setting.train, dpc, setting.norm, generator(seed, "random clips"))
+    g = generator(seed, "random clips")
+    clips = random_clips(setting.train, dpc, setting.norm, g, each=dynamics)
     grey = clips.mean(3, keepdim=True)
     beside = stills
     if parameters.pairing == "multi":

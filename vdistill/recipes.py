@@ -169,14 +169,18 @@ def resolve(
 # %% ../nbs/31_recipes.ipynb #984debf8
 def check_data(
     name: str,  # of a data set, or the path of a folder
+    fold: int = 1,  # official split
+    training: str = "official",  # which clips train
     outside: bool = False,  # whether its lists and links may lead out of its folder
 ) -> None:
-    "Raise `CommandError` unless the data set is there; nothing is decoded or generated."
-    from vdistill.datasets import status
+    "Raise `CommandError` unless the data set and the split are there; nothing is decoded or generated."
+    from vdistill.datasets import list_videos, status
 
     found = status(name, outside=outside)
     if not found.ready:
         raise CommandError(found.note)
+    if fold != 1 or training != "official":
+        list_videos(name, fold, training=training, outside=outside)  # raises `DatasetError`
 
 
 def flat(

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'GREY', 'NORMALISATION', 'DataParameters', 'NetworkParameters', 'JudgeParameters', 'open_splits', 'are_grey',
-           'one_channel', 'data_identity', 'changed_splits', 'short_name', 'Setting']
+           'one_channel', 'data_identity', 'changed_splits', 'memory_there', 'check_memory', 'short_name', 'Setting']
 
 # %% ../nbs/17_data_and_judge.ipynb #a69a5066
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from .kept import made_once, read_sealed_tensors, write_sealed_tensors
 from .layouts import TRAINING
 from .networks import NORMS, MiniC3D, build_network
 from .parameters import TRAINERS, JudgeChange, ParameterError, Parameters, digest, param
+from .report_folders import take_for_study
 from .texts import safe_name
 
 # %% ../nbs/17_data_and_judge.ipynb #82f42d06
@@ -34,14 +35,14 @@ class DataParameters(Parameters):
     "Which real clips, and how they are cut."
 
     name: str = param("digits", "a known data set, a folder of class folders, or a csv file")
-    fold: int = param(1, "official split", low=1)
+    fold: int = param(1, "official split", low=1, high=100)
     training: str = param(
         "official", "HMDB51's training clips; the paper: all that are not test", choices=TRAINING
     )
     max_unreadable: float = param(0.1, "share of the videos that may be unreadable", low=0.0, high=1.0)
     outside: bool = param(False, "whether lists and links may lead out of the data set's folder")
-    frames: int = param(8, "frames T of a clip", low=2)
-    stride: int = param(1, "distance between two frames of a clip", low=1)
+    frames: int = param(8, "frames T of a clip", low=2, high=1024)
+    stride: int = param(1, "distance between two frames of a clip", low=1, high=10_000)
     size: int = param(32, "height and width in pixels", low=16, high=4096)
     sampling: str = param(
         "", "frames kept of a video; empty: as usual for the data set", choices=("", *SAMPLINGS)
@@ -60,18 +61,18 @@ class NetworkParameters(Parameters):
 
     def validate(self):
         "Three widths."
-        whole = all(type(w) is int and w > 0 for w in self.widths)
+        whole = all(type(w) is int and 0 < w <= 4096 for w in self.widths)
         if len(self.widths) != 3 or not whole:
-            raise ParameterError(f"widths is {self.widths!r}; allowed: three whole numbers from 1 up")
+            raise ParameterError(f"widths is {self.widths!r}; allowed: three whole numbers from 1 to 4096")
 
 # %% ../nbs/17_data_and_judge.ipynb #940bee29
 @dataclass
 class JudgeParameters(Parameters):
     "How sets are judged: fresh networks, trained on the set, tested on real clips."
 
-    networks: int = param(3, "fresh networks that judge each set", low=1)
-    epochs: int = param(200, "epochs on a synthetic set; the paper: 500", low=1)
-    lr: float = param(0.01, "learning rate", low=0.0)
+    networks: int = param(3, "fresh networks that judge each set", low=1, high=1000)
+    epochs: int = param(200, "epochs on a synthetic set; the paper: 500", low=1, high=1_000_000)
+    lr: float = param(0.01, "learning rate", low=0.0, high=1000.0)
     batch: int = param(256, "clips in a step", low=1)
     optimiser: str = param("sgd", "how networks learn", choices=TRAINERS)
     protocol: str = param(
@@ -80,7 +81,7 @@ class JudgeParameters(Parameters):
     shift: int = param(0, "pixels by which a clip is moved at random in each step of training", low=0)
     later: int = param(0, "frames by which it is", low=0)
     scores: int = param(0, "times a memory is scored on validation clips; 0: the last step is kept", low=0)
-    score_networks: int = param(2, "networks that score it", low=1)
+    score_networks: int = param(2, "networks that score it", low=1, high=1000)
 
 # %% ../nbs/17_data_and_judge.ipynb #8a23e658
 def open_splits(
@@ -132,6 +133,39 @@ def changed_splits(
     "In which splits data are no longer the same."
     return [split for split in SPLITS if old.get(split) != new.get(split)]
 
+# %% ../nbs/17_data_and_judge.ipynb #07a350f9
+def memory_there(
+    device: str,  # auto, cpu or cuda
+) -> int:  # bytes; 0: not known
+    "How much memory there is in all, of a GPU if one is used."
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory
+    try:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+        text = limit.read_text().strip() if limit.exists() else "max"
+        return there if text == "max" else min(there, int(text))
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def check_memory(
+    study,  # checked parameters: a `Study`
+    n_classes: int = 2,  # as far as they are known
+):
+    "Raise `ParameterError` where a set, or one step of a judge, certainly needs more than there is."
+    data, n = study.data, study.vpc * n_classes
+    pixels = data.frames * data.size**2
+    learned = 4 * n * 3 * pixels  # floats
+    step = 4 * min(n, study.judge.batch) * pixels * (3 + study.network.widths[0])
+    there = memory_there(study.device)
+    if there and max(learned, step) > there:
+        wanted = (
+            f"{max(learned, step) / 2**30:,.0f} GiB at least are needed, {there / 2**30:,.0f} GiB are there"
+        )
+        shape = f"{n} clips of {data.frames} frames at data.size {data.size}"
+        raise ParameterError(f"{shape}: {wanted}; lower data.size, data.frames, vpc or judge.batch")
+
 # %% ../nbs/17_data_and_judge.ipynb #b6c3dd9b
 GREY = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_STD) / 3
 NORMALISATION = {  # colours → mean and deviation of what networks see; equal channels stay equal
@@ -168,12 +202,18 @@ class Setting:
         self.norm = NORMALISATION[self.channels]
         self.name = short_name(study.data.name)
         self.classes, self.groups = self.train.classes, groups(study.data.name)
-        self.work = Path(study.out) / "work"
+        check_memory(study, len(self.classes))
         how = study.judge
         names = ("epochs", "lr", "batch", "protocol", "optimiser", "shift", "later")
         self.training = Training(**{name: getattr(how, name) for name in names})
         self.data = data_identity(study.data.name, splits)
         self.digests = {split: self.data[split] for split in self.splits}
+
+    @cached_property
+    def work(self):
+        "The folder of finished parts; from its first use on, no other process may work there."
+        self.locks = take_for_study(Path(self.study.out))
+        return Path(self.study.out) / "work"
 
 # %% ../nbs/17_data_and_judge.ipynb #6f873ca9
 @patch(as_prop=True)

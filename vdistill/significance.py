@@ -10,7 +10,6 @@ __all__ = ['SAME', 'GAIN', 'EQUAL', 'MEMORY', 'CHOSEN', 'CLASS_LABELS', 'paired_
 
 # %% ../nbs/26a_significance.ipynb #26sig002
 import pandas as pd
-from scipy import stats
 
 from .evaluation import percent
 from .scores import FULL_CLIPS, RANDOM, WHOLE, by_seed, gap, signed, split_name
@@ -31,6 +30,8 @@ def paired_test(
     if result["std"] < SAME:
         equal = abs(result["mean"]) < SAME
         return result | ({"low": 0.0, "high": 0.0, "p": 1.0} if equal else {})
+    from scipy import stats  # imported by who needs it: it takes a second
+
     test = stats.ttest_rel(by_seed(a, n_seeds).numpy() / 100, by_seed(b, n_seeds).numpy() / 100)
     interval = test.confidence_interval(0.95)
     return result | {"low": float(interval.low), "high": float(interval.high), "p": float(test.pvalue)}

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from scipy import stats
 from torch.profiler import ProfilerActivity, profile
 
 from .comparison import compare
@@ -279,6 +278,8 @@ def interval(
     n, mean = len(values), values.mean()
     if n < 2:
         return mean, None, None
+    from scipy import stats  # imported by who needs it: it takes a second
+
     reach = stats.t.ppf((1 + level) / 2, n - 1) * values.std() / n**0.5
     return mean, mean - reach, mean + reach
 

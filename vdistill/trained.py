@@ -28,7 +28,9 @@ class TrainedNetworkMatchingParameters(ObjectiveParameters):
     steps: int = param(400, "steps of learning", low=1, high=10_000_000)
     schedule: str = param("cosine", "of the learning rates", choices=("constant", "cosine"))
     experts: int = param(2, "networks that are trained on the real clips", low=1)
-    snapshots: list = param([1, 2, 3, 4, 6, 8, 10, 12, 14], "epochs after which each of them is kept")
+    snapshots: list = param(
+        [1, 2, 3, 4, 6, 8, 10, 12, 14], "epochs after which each of them is kept", high=10_000
+    )
     expert_lr: float = param(0.1, "learning rate of the experts", low=0.0)
     expert_batch: int = param(24, "real clips a step of theirs", low=1)
     means: float = param(0.2, "weight of the distance of class means", low=0.0)

@@ -134,7 +134,7 @@ def tune(
 ) -> tuple:  # the searches, results: metrics, storage and timing for results.json
     "Search every row; started again, it goes on."
     searches = open_searches(study)
-    path = Path(study.out) / "trials.csv"
+    path = study.folder / "trials.csv"
     for search in searches:
         search.run(partial(write_trials, searches, path))
     write_trials(searches, path)
