@@ -7,6 +7,7 @@ __all__ = ['SPLITS', 'GREY', 'NORMALISATION', 'DataParameters', 'NetworkParamete
            'one_channel', 'data_identity', 'changed_splits', 'memory_there', 'check_memory', 'short_name', 'Setting']
 
 # %% ../nbs/17_data_and_judge.ipynb #a69a5066
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
