@@ -58,7 +58,9 @@ def escape_markdown(
     number = lambda match: "".join(f"&#{ord(c)};" for c in match[0])
     text = html.escape(" ".join(legible(text).split(" ")).strip(), quote=False)
     text = SIGNS.sub(number, text)
-    return re.sub(r"^(?:[-+#:>]|\d+(?=[.)]))", lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", text)
+    return re.sub(
+        r"^(?:[-+#:>]|\d+(?=[.)](?:\s|$)))", lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", text
+    )
 
 
 def markdown_list(
