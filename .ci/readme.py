@@ -42,8 +42,12 @@ def tidy(cell):
     if cell.cell_type == "markdown":
         cell.source = link.sub(from_root, cell.source)
         return cell
+    silent = "echo: false" in directive.findall(cell.source)  # the reader wants what it shows, not how
     cell.source = directive.sub("", cell.source).strip("\n")
     cell.outputs = [o for o in map(plain, cell.outputs) if o is not None]
+    if silent:
+        shown = "\n\n".join(o.data["text/markdown"] for o in cell.outputs)
+        return nbformat.v4.new_markdown_cell(link.sub(from_root, shown))
     return cell
 
 
