@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['USER_ERRORS', 'RESUMES', 'MACHINE', 'SIGNALS', 'MISTAKES', 'DISK', 'is_user_error', 'Stopped', 'stoppable',
            'Commands', 'machine_error', 'relative_to', 'execute', 'told_to_study', 'why_stopped', 'complete_earlier',
-           'finished', 'current', 'show', 'main', 'named_parts', 'drop_named', 'run', 'tune', 'run_study', 'datasets',
-           'prepare', 'experts', 'reports', 'export']
+           'finished', 'current', 'show', 'main', 'named_parts', 'drop_named', 'run', 'tune', 'recipes', 'notebook',
+           'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import click
 
+from .guide import StudyCommand, recipe_told, recipes_listed
 from vdistill.recipes import (
     STUDIES,
     CommandError,
@@ -29,6 +30,7 @@ from vdistill.recipes import (
     completed,
     differences,
     find_notebook,
+    find_recipe,
     parameters_of,
     parse_value,
     read_recipe,
@@ -311,9 +313,11 @@ def drop_named(
     work: Path,  # folder of the parts of a run
     name: str,  # of a row, a kind, a seed or a folder; or experts
     data: str,  # name of the data set, whose experts lie in the cache
+    rows: list = (),  # of the study, which may be named by their slugs
 ) -> None:
     "Remove the parts of that name and say which; raises `CommandError` where there are none."
     from vdistill.datasets import cache_root
+    from vdistill.rows import row_called
     from vdistill.setting import short_name
 
     named = named_parts(work)
@@ -321,6 +325,7 @@ def drop_named(
     named |= {path.name: [path] for path in experts.glob("*")}
     if mine := [path for path in experts.glob(f"{short_name(data)}-*") if path.is_dir()]:
         named["experts"] = mine
+    name = name if name in named or not rows else row_called(rows, name)
     if name not in named:
         kinds = [known for known, paths in named.items() if known not in {path.name for path in paths}]
         raise CommandError(f"{work}: no part is called {name!r}; there are: {', '.join(kinds) or 'none'}")
@@ -329,7 +334,7 @@ def drop_named(
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 # %% ../nbs/32_cli.ipynb #3567bc9f
-@main.command(epilog="STUDY is one of: " + ", ".join(STUDIES))
+@main.command(cls=StudyCommand, epilog="STUDY is one of: " + ", ".join(STUDIES))
 @click.argument("study")
 @click.option(
     "-p",
@@ -340,7 +345,7 @@ def drop_named(
     metavar="NAME VALUE",
     help="A parameter such as judge.epochs, read as YAML; goes before the recipe.",
 )
-@click.option("--recipe", type=click.Path(), help="YAML file of parameters.")
+@click.option("--recipe", type=click.Path(), help="YAML file of parameters, or a name of `vdistill recipes`.")
 @click.option("--out", type=click.Path(), help="Folder of the report [default: reports/STUDY/RECIPE].")
 @click.option(
     "--force", is_flag=True, help="Run from the start, also where a finished run or checkpoints lie."
@@ -358,11 +363,13 @@ def drop_named(
     help="A Python file that adds memories, objectives or selections.",
 )
 def run(study, pairs, recipe, out, force, restart_part, imports):
-    "Run a study and write its report. The same command again resumes, or shows what is there."
+    """Run a study and write its report. The same command again resumes, or shows what is there.
+
+    `vdistill run STUDY --help` lists the parameters of that study."""
     from vdistill.datasets import project_root
 
     notebook, root = find_notebook(study), project_root()
-    given = read_recipe(recipe) if recipe else {}
+    given = read_recipe(find_recipe(recipe)) if recipe else {}
     single = {name: parse_value(value) for name, value in pairs}
     usual = root / "reports" / study / (Path(recipe).stem if recipe else "default")
     asked = [out, *(values.pop("out") for values in (single, given) if "out" in values), usual]
@@ -382,14 +389,29 @@ def run(study, pairs, recipe, out, force, restart_part, imports):
         click.echo("this run is finished; --force runs it again")
         show(folder, results)
     else:
-        drop = partial(drop_named, root / out / "work", restart_part, parameters["data"]["name"])
+        rows = parameters_of(study).from_dict(parameters).make_rows()
+        drop = partial(drop_named, root / out / "work", restart_part, parameters["data"]["name"], rows)
         run_study(notebook, root, out, changed, force, drop if restart_part else None)
 
 
-@main.command(params=run.params[1:])
+@main.command(cls=type("TuneCommand", (StudyCommand,), {"study": "tuning"}), params=run.params[1:])
 def tune(**given):
     "Search rates, steps, starts and widths on validation clips: as `vdistill run tuning`."
     run.callback("tuning", **given)
+
+
+@main.command()
+@click.argument("name", required=False)
+def recipes(name):
+    "List the recipes: question, time, main number. Of one NAME everything, with the short names of its rows."
+    click.echo(recipe_told(name) if name else recipes_listed())
+
+
+@main.command()
+@click.argument("study")
+def notebook(study):
+    'Print where the notebook of STUDY lies: papermill "$(vdistill notebook evaluation)" out.ipynb'
+    click.echo(find_notebook(study))
 
 # %% ../nbs/32_cli.ipynb #bda4969a
 def run_study(

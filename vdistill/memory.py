@@ -260,7 +260,11 @@ class StaticDynamicParameters(MemoryParameters):
     "Stage 2 (arXiv 2312.00362): what a video owns, how it starts and learns."
 
     momentum: float = param(0.95, "momentum, where the objective learns by SGD", low=0.0, high=0.9999)
-    pairing: str = param("multi", "how stills and dynamic memories meet; the paper: multi, with FRePo one", choices=tuple(PAIRINGS))
+    pairing: str = param(
+        "multi",
+        "how stills and dynamic memories meet; the paper: multi, with FRePo one",
+        choices=tuple(PAIRINGS),
+    )
     stills_per_slot: int = param(0, "stills of a video; 0: the paper's, 2, or 1 with pairing one", low=0)
     dynamics_per_slot: int = param(
         0, "dynamic memories of a video; 0: the paper's, 2, or 1 with pairing one", low=0

@@ -7,6 +7,7 @@ __all__ = ['BUILT_IN', 'DEVICES', 'LIMITS', 'NAME', 'check_limits', 'Study', 'Ro
            'row_slug', 'row_slugs', 'row_called', 'find_part', 'make_optimiser', 'learn', 'first_part', 'scoring']
 
 # %% ../nbs/18_rows.ipynb #5a4d2f39
+import os
 import re
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import torch
 from .compact import CompactMemory
 from .coresets import Selection
 from .distillation import DistillationError, cosine, distill
+from .folders import project_root
 from .gradients import GradientMatching
 from .kept import write_whole
 from .matching import DistributionMatching, Objective, ObjectiveError
@@ -115,6 +117,8 @@ class Study(Parameters):
     @classmethod
     def from_namespace(cls, names):
         "The parameters of a notebook; results of an earlier run in its folder step back, see `step_back`."
+        if names.get("__name__") == "__main__":  # JupyterLab starts a notebook in its own folder
+            os.chdir(project_root())
         step_back(names.get("out"))
         study = super().from_namespace(names)
         study.check_surroundings()

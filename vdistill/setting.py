@@ -44,7 +44,9 @@ class DataParameters(Parameters):
     outside: bool = param(False, "whether lists and links may lead out of the data set's folder")
     frames: int = param(8, "frames T of a clip; the paper: 16, of Kinetics-400 and SSv2 8", low=2, high=1024)
     stride: int = param(1, "distance between two frames of a clip; the paper: 4", low=1, high=10_000)
-    size: int = param(32, "height and width in pixels; the paper: 112, of Kinetics-400 and SSv2 64", low=16, high=4096)
+    size: int = param(
+        32, "height and width in pixels; the paper: 112, of Kinetics-400 and SSv2 64", low=16, high=4096
+    )
     sampling: str = param(
         "", "frames kept of a video; empty: as usual for the data set", choices=("", *SAMPLINGS)
     )
