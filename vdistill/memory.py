@@ -10,7 +10,6 @@ __all__ = ['STARTS', 'MemoryParameters', 'Memory', 'FrameParameters', 'FrameMemo
 from dataclasses import dataclass, replace
 
 import torch
-from fastcore.basics import patch
 from torch import nn
 
 from vdistill.blocks import (
@@ -31,6 +30,7 @@ from .blocks import draw_classes as draw_classes  # objectives take it from here
 from .clips import generator
 from .networks import make_network
 from .parameters import JudgeChange, ParameterError, Parameters, Registered, param, part
+from .patching import patch
 
 # %% ../nbs/07_memory.ipynb #e2a2a890
 @dataclass
