@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['USER_ERRORS', 'RESUMES', 'MACHINE', 'SIGNALS', 'MISTAKES', 'DISK', 'is_user_error', 'Stopped', 'stoppable',
            'Commands', 'machine_error', 'relative_to', 'execute', 'told_to_study', 'why_stopped', 'complete_earlier',
-           'finished', 'current', 'show', 'main', 'named_parts', 'drop_named', 'run', 'tune', 'recipes', 'notebook',
-           'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
+           'finished', 'current', 'show', 'main', 'named_parts', 'drop_named', 'asked_for', 'run', 'tune', 'grid',
+           'recipes', 'notebook', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
@@ -297,6 +297,8 @@ def named_parts(
     named = {}
     for path in sorted([*work.glob("*"), *work.glob("rungs-*/*")]):
         kind, _, rest = path.stem.rpartition("-seed") if path.is_dir() else path.stem.rpartition("-")
+        if path.name.endswith((".lock", ".holder")):
+            continue
         if path.name == "trials.log":
             named["trials"] = [path]
         if not kind:
@@ -333,6 +335,32 @@ def drop_named(
         click.echo(f"removed, to be made again: {path}")
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+# %% ../nbs/32_cli.ipynb #66470aef
+def asked_for(
+    study: str,  # one of STUDIES
+    pairs: tuple,  # (name, value) as typed
+    recipe: str,  # path or name; None: none
+    out: str,  # folder of the report; None: not given
+    imports: tuple,  # files that add memories, objectives or selections
+) -> tuple:  # notebook, root, folder of the report, parameters that differ from the notebook's, all of them
+    "What a command shall run, checked."
+    from vdistill.datasets import project_root
+
+    notebook, root = find_notebook(study), project_root()
+    given = read_recipe(find_recipe(recipe)) if recipe else {}
+    single = {name: parse_value(value) for name, value in pairs}
+    usual = root / "reports" / study / (Path(recipe).stem if recipe else "default")
+    asked = [out, *(values.pop("out") for values in (single, given) if "out" in values), usual]
+    out = relative_to(check_folder(asked[0] if out is not None else asked[1]), root)
+    if imports:
+        files = [str(relative_to(path, root)) for path in imports]
+        given["imports"] = [*given.get("imports", []), *files]
+    with contextlib.chdir(root):
+        changed, parameters = resolve(study, notebook, given | {"out": str(out)}, single)
+        parameters_of(study).from_dict(parameters).check_surroundings()
+    check_data(*(parameters["data"][name] for name in ("name", "fold", "training", "outside")))
+    return notebook, root, out, changed, parameters
+
 # %% ../nbs/32_cli.ipynb #3567bc9f
 @main.command(cls=StudyCommand, epilog="STUDY is one of: " + ", ".join(STUDIES))
 @click.argument("study")
@@ -362,25 +390,21 @@ def drop_named(
     multiple=True,
     help="A Python file that adds memories, objectives or selections.",
 )
-def run(study, pairs, recipe, out, force, restart_part, imports):
+@click.option("--only-row", metavar="ROW", help="Make this row alone, for --only-seed; no report is written.")
+@click.option("--only-seed", type=int, help="Of the seeds the one for which --only-row is made.")
+def run(study, pairs, recipe, out, force, restart_part, imports, only_row, only_seed):
     """Run a study and write its report. The same command again resumes, or shows what is there.
 
     `vdistill run STUDY --help` lists the parameters of that study."""
-    from vdistill.datasets import project_root
+    notebook, root, out, changed, parameters = asked_for(study, pairs, recipe, out, imports)
+    if only_row is not None or only_seed is not None:
+        if only_row is None or only_seed is None:
+            raise CommandError("--only-row and --only-seed go together: one row of one seed is one job")
+        from vdistill.grid import run_job
 
-    notebook, root = find_notebook(study), project_root()
-    given = read_recipe(find_recipe(recipe)) if recipe else {}
-    single = {name: parse_value(value) for name, value in pairs}
-    usual = root / "reports" / study / (Path(recipe).stem if recipe else "default")
-    asked = [out, *(values.pop("out") for values in (single, given) if "out" in values), usual]
-    out = relative_to(check_folder(asked[0] if out is not None else asked[1]), root)
-    if imports:
-        files = [str(relative_to(path, root)) for path in imports]
-        given["imports"] = [*given.get("imports", []), *files]
-    with contextlib.chdir(root):
-        changed, parameters = resolve(study, notebook, given | {"out": str(out)}, single)
-        parameters_of(study).from_dict(parameters).check_surroundings()
-    check_data(*(parameters["data"][name] for name in ("name", "fold", "training", "outside")))
+        with contextlib.chdir(root):
+            click.echo(f"done: {run_job(study, parameters, only_row, only_seed)}")
+        return
     folder, results = relative_to(root / out, Path.cwd()), None
     if not force and not restart_part:
         complete_earlier(folder)
@@ -398,6 +422,26 @@ def run(study, pairs, recipe, out, force, restart_part, imports):
 def tune(**given):
     "Search rates, steps, starts and widths on validation clips: as `vdistill run tuning`."
     run.callback("tuning", **given)
+
+
+@main.command(
+    params=[p for p in run.params if p.name in ("study", "pairs", "recipe", "out", "imports")],
+    context_settings=dict(ignore_unknown_options=True),
+)
+@click.option("--cores", type=click.IntRange(min=1), default=1, show_default=True, help="Jobs at once.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of each job.")
+@click.argument("snakemake", nargs=-1, type=click.UNPROCESSED)
+def grid(study, pairs, recipe, out, imports, cores, threads, snakemake):
+    """Run rows and seeds of a study as jobs of their own, by Snakemake, then write the report.
+
+    Other options are Snakemake's: --executor slurm --jobs 64. The same command again goes on where it was."""
+    from vdistill.grid import plan, run_grid
+
+    _, root, out, changed, parameters = asked_for(study, pairs, recipe, out, imports)
+    with contextlib.chdir(root):
+        workflow = plan(study, root, out, changed, parameters, threads)
+    if status := run_grid(workflow, cores * threads, snakemake):
+        raise CommandError(f"some jobs failed; {RESUMES}", 1 if status > 0 else 128 - status)
 
 
 @main.command()

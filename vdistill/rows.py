@@ -19,6 +19,7 @@ from .distillation import DistillationError, cosine, distill
 from .folders import project_root
 from .gradients import GradientMatching
 from .kept import write_whole
+from .locks import Lock
 from .matching import DistributionMatching, Objective, ObjectiveError
 from .memory import Memory
 from vdistill.parameters import (
@@ -346,7 +347,8 @@ def learn(
     title = f"{row.name}, seed {seed}"
     how |= {"schedule": schedule, "title": title, "key": folder.name}
     write_whole(folder / NAME, row.name.encode())
-    return memory, distill(memory, objective, optimiser, stop, folder, **how)
+    with Lock(folder.with_name(f"{folder.name}.lock"), row.name, wait=-1):  # jobs may need the same set
+        return memory, distill(memory, objective, optimiser, stop, folder, **how)
 
 
 def first_part(
