@@ -2,8 +2,10 @@
 
 from configparser import ConfigParser
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 root = Path(__file__).resolve().parent
 settings = ConfigParser(delimiters=["="])
@@ -21,7 +23,31 @@ statuses = [
 ]
 readme = root / "README.md"
 
+
+class BuildWithStudies(build_py):
+    "A wheel carries the studies and recipes of nbs/; an editable installation finds them in the checkout."
+
+    def run(self):
+        "As usual, then copy them."
+        super().run()
+        if self.editable_mode:
+            return
+        for kind in ("studies", "recipes"):
+            to = Path(self.build_lib) / cfg["lib_path"] / "shipped" / kind
+            copytree(root / "nbs" / kind, to, ignore=ignore_patterns(".*"), dirs_exist_ok=True)
+
+
+def listed(name):
+    "Requirements, one a line, as an environment marker has spaces."
+    return cfg[name].strip().splitlines()
+
+
+extras = {name: listed(f"{name}_requirements") for name in ("video", "studies", "grid")}
+extras["studies"] += extras["video"]
+extras["dev"] = [*extras["studies"], *cfg["dev_requirements"].split()]
+
 setup(
+    cmdclass={"build_py": BuildWithStudies},
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
@@ -40,8 +66,8 @@ setup(
     ],
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
     python_requires=">=" + cfg["min_python"],
-    install_requires=cfg["requirements"].strip().splitlines(),  # one a line: an environment marker has spaces
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    install_requires=listed("requirements"),
+    extras_require=extras,
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],

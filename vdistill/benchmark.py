@@ -16,7 +16,7 @@ from .memory import Memory
 from .networks import NETWORKS
 from .parameters import JudgeChange, ParameterError, param, part
 from .results import ReportError, read_results
-from .rows import Row, Setting, Study, make_row
+from .rows import Row, Setting, Study, make_row, row_called
 from .scores import RANDOM, WHOLE, row_scores
 from .significance import comparisons
 from .storage import n_bytes
@@ -46,7 +46,10 @@ class Evaluation(Study):
     def validate(self):
         "What only this study has; see `Study`."
         super().validate()
-        names = [row.name for row in self.make_rows()]
+        rows = self.make_rows()
+        names = [row.name for row in rows]
+        self.cross_rows = [row_called(rows, x) for x in self.cross_rows]
+        self.pairs = [[row_called(rows, x) for x in p] if type(p) is list else p for p in self.pairs]
         for field, allowed in (("cross", OTHERS), ("cross_rows", names)):
             if any(x not in allowed for x in getattr(self, field)):
                 raise ParameterError(

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['USER_ERRORS', 'RESUMES', 'MACHINE', 'SIGNALS', 'MISTAKES', 'DISK', 'is_user_error', 'Stopped', 'stoppable',
            'Commands', 'machine_error', 'relative_to', 'execute', 'told_to_study', 'why_stopped', 'complete_earlier',
-           'finished', 'current', 'show', 'main', 'named_parts', 'drop_named', 'run', 'tune', 'run_study', 'datasets',
-           'prepare', 'experts', 'reports', 'export']
+           'finished', 'current', 'show', 'main', 'named_parts', 'drop_named', 'asked_for', 'run', 'tune', 'grid',
+           'recipes', 'notebook', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import click
 
+from .guide import StudyCommand, recipe_told, recipes_listed
 from vdistill.recipes import (
     STUDIES,
     CommandError,
@@ -29,6 +30,7 @@ from vdistill.recipes import (
     completed,
     differences,
     find_notebook,
+    find_recipe,
     parameters_of,
     parse_value,
     read_recipe,
@@ -295,6 +297,8 @@ def named_parts(
     named = {}
     for path in sorted([*work.glob("*"), *work.glob("rungs-*/*")]):
         kind, _, rest = path.stem.rpartition("-seed") if path.is_dir() else path.stem.rpartition("-")
+        if path.name.endswith((".lock", ".holder")):
+            continue
         if path.name == "trials.log":
             named["trials"] = [path]
         if not kind:
@@ -311,9 +315,11 @@ def drop_named(
     work: Path,  # folder of the parts of a run
     name: str,  # of a row, a kind, a seed or a folder; or experts
     data: str,  # name of the data set, whose experts lie in the cache
+    rows: list = (),  # of the study, which may be named by their slugs
 ) -> None:
     "Remove the parts of that name and say which; raises `CommandError` where there are none."
     from vdistill.datasets import cache_root
+    from vdistill.rows import row_called
     from vdistill.setting import short_name
 
     named = named_parts(work)
@@ -321,6 +327,7 @@ def drop_named(
     named |= {path.name: [path] for path in experts.glob("*")}
     if mine := [path for path in experts.glob(f"{short_name(data)}-*") if path.is_dir()]:
         named["experts"] = mine
+    name = name if name in named or not rows else row_called(rows, name)
     if name not in named:
         kinds = [known for known, paths in named.items() if known not in {path.name for path in paths}]
         raise CommandError(f"{work}: no part is called {name!r}; there are: {', '.join(kinds) or 'none'}")
@@ -328,8 +335,34 @@ def drop_named(
         click.echo(f"removed, to be made again: {path}")
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+# %% ../nbs/32_cli.ipynb #66470aef
+def asked_for(
+    study: str,  # one of STUDIES
+    pairs: tuple,  # (name, value) as typed
+    recipe: str,  # path or name; None: none
+    out: str,  # folder of the report; None: not given
+    imports: tuple,  # files that add memories, objectives or selections
+) -> tuple:  # notebook, root, folder of the report, parameters that differ from the notebook's, all of them
+    "What a command shall run, checked."
+    from vdistill.datasets import project_root
+
+    notebook, root = find_notebook(study), project_root()
+    given = read_recipe(find_recipe(recipe)) if recipe else {}
+    single = {name: parse_value(value) for name, value in pairs}
+    usual = root / "reports" / study / (Path(recipe).stem if recipe else "default")
+    asked = [out, *(values.pop("out") for values in (single, given) if "out" in values), usual]
+    out = relative_to(check_folder(asked[0] if out is not None else asked[1]), root)
+    if imports:
+        files = [str(relative_to(path, root)) for path in imports]
+        given["imports"] = [*given.get("imports", []), *files]
+    with contextlib.chdir(root):
+        changed, parameters = resolve(study, notebook, given | {"out": str(out)}, single)
+        parameters_of(study).from_dict(parameters).check_surroundings()
+    check_data(*(parameters["data"][name] for name in ("name", "fold", "training", "outside")))
+    return notebook, root, out, changed, parameters
+
 # %% ../nbs/32_cli.ipynb #3567bc9f
-@main.command(epilog="STUDY is one of: " + ", ".join(STUDIES))
+@main.command(cls=StudyCommand, epilog="STUDY is one of: " + ", ".join(STUDIES))
 @click.argument("study")
 @click.option(
     "-p",
@@ -340,7 +373,7 @@ def drop_named(
     metavar="NAME VALUE",
     help="A parameter such as judge.epochs, read as YAML; goes before the recipe.",
 )
-@click.option("--recipe", type=click.Path(), help="YAML file of parameters.")
+@click.option("--recipe", type=click.Path(), help="YAML file of parameters, or a name of `vdistill recipes`.")
 @click.option("--out", type=click.Path(), help="Folder of the report [default: reports/STUDY/RECIPE].")
 @click.option(
     "--force", is_flag=True, help="Run from the start, also where a finished run or checkpoints lie."
@@ -357,23 +390,21 @@ def drop_named(
     multiple=True,
     help="A Python file that adds memories, objectives or selections.",
 )
-def run(study, pairs, recipe, out, force, restart_part, imports):
-    "Run a study and write its report. The same command again resumes, or shows what is there."
-    from vdistill.datasets import project_root
+@click.option("--only-row", metavar="ROW", help="Make this row alone, for --only-seed; no report is written.")
+@click.option("--only-seed", type=int, help="Of the seeds the one for which --only-row is made.")
+def run(study, pairs, recipe, out, force, restart_part, imports, only_row, only_seed):
+    """Run a study and write its report. The same command again resumes, or shows what is there.
 
-    notebook, root = find_notebook(study), project_root()
-    given = read_recipe(recipe) if recipe else {}
-    single = {name: parse_value(value) for name, value in pairs}
-    usual = root / "reports" / study / (Path(recipe).stem if recipe else "default")
-    asked = [out, *(values.pop("out") for values in (single, given) if "out" in values), usual]
-    out = relative_to(check_folder(asked[0] if out is not None else asked[1]), root)
-    if imports:
-        files = [str(relative_to(path, root)) for path in imports]
-        given["imports"] = [*given.get("imports", []), *files]
-    with contextlib.chdir(root):
-        changed, parameters = resolve(study, notebook, given | {"out": str(out)}, single)
-        parameters_of(study).from_dict(parameters).check_surroundings()
-    check_data(*(parameters["data"][name] for name in ("name", "fold", "training", "outside")))
+    `vdistill run STUDY --help` lists the parameters of that study."""
+    notebook, root, out, changed, parameters = asked_for(study, pairs, recipe, out, imports)
+    if only_row is not None or only_seed is not None:
+        if only_row is None or only_seed is None:
+            raise CommandError("--only-row and --only-seed go together: one row of one seed is one job")
+        from vdistill.grid import run_job
+
+        with contextlib.chdir(root):
+            click.echo(f"done: {run_job(study, parameters, only_row, only_seed)}")
+        return
     folder, results = relative_to(root / out, Path.cwd()), None
     if not force and not restart_part:
         complete_earlier(folder)
@@ -382,14 +413,49 @@ def run(study, pairs, recipe, out, force, restart_part, imports):
         click.echo("this run is finished; --force runs it again")
         show(folder, results)
     else:
-        drop = partial(drop_named, root / out / "work", restart_part, parameters["data"]["name"])
+        rows = parameters_of(study).from_dict(parameters).make_rows()
+        drop = partial(drop_named, root / out / "work", restart_part, parameters["data"]["name"], rows)
         run_study(notebook, root, out, changed, force, drop if restart_part else None)
 
 
-@main.command(params=run.params[1:])
+@main.command(cls=type("TuneCommand", (StudyCommand,), {"study": "tuning"}), params=run.params[1:])
 def tune(**given):
     "Search rates, steps, starts and widths on validation clips: as `vdistill run tuning`."
     run.callback("tuning", **given)
+
+
+@main.command(
+    params=[p for p in run.params if p.name in ("study", "pairs", "recipe", "out", "imports")],
+    context_settings=dict(ignore_unknown_options=True),
+)
+@click.option("--cores", type=click.IntRange(min=1), default=1, show_default=True, help="Jobs at once.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of each job.")
+@click.argument("snakemake", nargs=-1, type=click.UNPROCESSED)
+def grid(study, pairs, recipe, out, imports, cores, threads, snakemake):
+    """Run rows and seeds of a study as jobs of their own, by Snakemake, then write the report.
+
+    Other options are Snakemake's: --executor slurm --jobs 64. The same command again goes on where it was."""
+    from vdistill.grid import plan, run_grid
+
+    _, root, out, changed, parameters = asked_for(study, pairs, recipe, out, imports)
+    with contextlib.chdir(root):
+        workflow = plan(study, root, out, changed, parameters, threads)
+    if status := run_grid(workflow, cores * threads, snakemake):
+        raise CommandError(f"some jobs failed; {RESUMES}", 1 if status > 0 else 128 - status)
+
+
+@main.command()
+@click.argument("name", required=False)
+def recipes(name):
+    "List the recipes: question, time, main number. Of one NAME everything, with the short names of its rows."
+    click.echo(recipe_told(name) if name else recipes_listed())
+
+
+@main.command()
+@click.argument("study")
+def notebook(study):
+    'Print where the notebook of STUDY lies: papermill "$(vdistill notebook evaluation)" out.ipynb'
+    click.echo(find_notebook(study))
 
 # %% ../nbs/32_cli.ipynb #bda4969a
 def run_study(

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from fastcore.basics import patch
+
+from .patching import patch
 
 # %% ../nbs/01_clips.ipynb #44655254
 def derived_seed(

@@ -56,9 +56,9 @@ class GradientMatchingParameters(ObjectiveParameters):
     steps: int = param(200, "steps; the paper: 1,000 to 3,000", low=1, high=10_000_000)
     optimiser: str = param("sgd", "of all learned parts", choices=("sgd", "adam"))
     batch: int = param(64, "real images a class; the paper: 256", low=1)
-    outer: int = param(10, "steps with one network", low=1)
-    inner: int = param(10, "steps that the network takes on the stills after each", low=0)
-    lr_network: float = param(0.01, "learning rate of that network", low=0.0)
+    outer: int = param(10, "steps with one network; the paper: 1 at one image a class, 10 at ten", low=1)
+    inner: int = param(10, "steps that it takes on the stills after each; the paper: 1, 50", low=0)
+    lr_network: float = param(0.01, "learning rate of that network; the paper: 0.01", low=0.0)
     depth: int = param(3, "blocks of the still network; the paper: 4 at 112 pixels, 3 at 64", low=1)
     width: int = param(64, "channels of the still network; the paper: 128", low=1)
 

@@ -135,7 +135,7 @@ class DistributionMatchingParameters(ObjectiveParameters):
     bank: int = param(
         8, "random networks with exact class means; 0: fresh ones and real batches, as in the paper", low=0
     )
-    batch: int = param(64, "real clips a class and step, without a bank", low=1)
+    batch: int = param(64, "real clips a class and step, without a bank; the paper: 64", low=1)
     n_real: int = param(0, "frames of a real clip that are matched; 0: all", low=0)
     segments: int = param(1, "segments S that are matched apart, one a step, in turn", low=1)
     length: int = param(0, "frames to which a segment is expanded; 0: its own, but two at least", low=0)

@@ -10,7 +10,6 @@ __all__ = ['STARTS', 'MemoryParameters', 'Memory', 'FrameParameters', 'FrameMemo
 from dataclasses import dataclass, replace
 
 import torch
-from fastcore.basics import patch
 from torch import nn
 
 from vdistill.blocks import (
@@ -31,6 +30,7 @@ from .blocks import draw_classes as draw_classes  # objectives take it from here
 from .clips import generator
 from .networks import make_network
 from .parameters import JudgeChange, ParameterError, Parameters, Registered, param, part
+from .patching import patch
 
 # %% ../nbs/07_memory.ipynb #e2a2a890
 @dataclass
@@ -148,7 +148,7 @@ class FrameParameters(MemoryParameters):
     interpolation: str = param("duplicate", "how stored frames become a clip", choices=INTERPOLATIONS)
     segments: int = param(1, "segments of a clip, each with frames of its own", low=1)
     start: str = param("real", "frames of random real clips, or noise", choices=STARTS)
-    lr: float = param(0.05, "learning rate of the pixels", low=0.0)
+    lr: float = param(0.05, "learning rate of the pixels; the paper: 30 with DM, 1e5 with MTT", low=0.0)
     lr_weights: float = param(0.01, "learning rate of learned interpolation", low=0.0)
 
 # %% ../nbs/07_memory.ipynb #e283affb
@@ -226,7 +226,7 @@ class StillParameters(MemoryParameters):
 
     spc: int = param(0, "stills per class; 0: two a video, as in the paper", low=0)
     start: str = param("real", "random real frames, or noise", choices=STARTS)
-    lr: float = param(0.1, "learning rate of the pixels", low=0.0)
+    lr: float = param(0.1, "learning rate of the pixels; the paper: 0.1", low=0.0)
 
     def validate(self):
         "The number is told, so that stills asked for in either way are the same row."
@@ -260,7 +260,11 @@ class StaticDynamicParameters(MemoryParameters):
     "Stage 2 (arXiv 2312.00362): what a video owns, how it starts and learns."
 
     momentum: float = param(0.95, "momentum, where the objective learns by SGD", low=0.0, high=0.9999)
-    pairing: str = param("multi", "how stills and dynamic memories meet", choices=tuple(PAIRINGS))
+    pairing: str = param(
+        "multi",
+        "how stills and dynamic memories meet; the paper: multi, with FRePo one",
+        choices=tuple(PAIRINGS),
+    )
     stills_per_slot: int = param(0, "stills of a video; 0: the paper's, 2, or 1 with pairing one", low=0)
     dynamics_per_slot: int = param(
         0, "dynamic memories of a video; 0: the paper's, 2, or 1 with pairing one", low=0
@@ -269,8 +273,8 @@ class StaticDynamicParameters(MemoryParameters):
     integrator_start: str = param("still", "how it starts; the paper: random", choices=INTEGRATOR_STARTS)
     dynamics: str = param("real", "what the dynamic memory starts as; the paper: noise", choices=STARTS)
     dynamics_std: float = param(0.1, "standard deviation of that noise; the paper: 1", low=0.0)
-    lr_dynamics: float = param(0.02, "learning rate of the dynamic memory", low=0.0)
-    lr_integrator: float = param(0.001, "learning rate of the integrator", low=0.0)
+    lr_dynamics: float = param(0.02, "learning rate of the dynamic memory; the paper: 1e-4 to 1e4", low=0.0)
+    lr_integrator: float = param(0.001, "learning rate of the integrator; the paper: 1e-6 to 1e-3", low=0.0)
     lr_stills: float = param(0.0, "learning rate of the stills; 0: frozen, as in the paper", low=0.0)
     stills: dict = param({}, "parameters of the stills of stage 1 that differ from the shared ones")
     stills_from: str = param("", "folder of a finished static_learning report; empty: they are learned here")

@@ -19,7 +19,7 @@ from .datasets import groups
 from .evaluation import percent
 from .memory import Memory
 from .parameters import ParameterError, param
-from .rows import Setting, Study, make_row
+from .rows import Setting, Study, make_row, row_called
 from .scores import RANDOM, WHOLE, gap, signed
 
 # %% ../nbs/29_motion.ipynb #22mot005
@@ -39,7 +39,9 @@ class Motion(Study):
     def validate(self):
         "What only this study has; see `Study`."
         super().validate()
-        names = [row.name for row in self.make_rows()]
+        rows = self.make_rows()
+        self.rearranged = [row_called(rows, x) for x in self.rearranged]
+        names = [row.name for row in rows]
         for field, allowed in (("views", VIEWS), ("rearranged", names)):
             if any(x not in allowed for x in getattr(self, field)):
                 raise ParameterError(

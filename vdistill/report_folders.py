@@ -6,7 +6,7 @@
 __all__ = ['MARK', 'FULL', 'IGNORED', 'PICTURES', 'LEFT', 'PARTS', 'OWN', 'RUN', 'DROP', 'PATIENCE', 'FolderError', 'read_json',
            'is_results', 'is_executed', 'entries', 'is_ours', 'foreign_work', 'check_folder', 'refuse_foreign', 'short',
            'files_of', 'publish', 'settle', 'begin_report', 'run_by_command', 'report_place', 'take_work',
-           'take_for_run', 'take_for_study', 'drop_parts', 'step_back', 'stepped_in']
+           'take_for_job', 'take_for_run', 'take_for_study', 'drop_parts', 'step_back', 'stepped_in']
 
 # %% ../nbs/88a_report_folders.ipynb #151b1a15
 import errno
@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 
 from .kept import write_whole
-from .locks import hold
+from .locks import Lock, hold
 
 # %% ../nbs/88a_report_folders.ipynb #c9f88106
 MARK = ".vdistill"
@@ -238,7 +238,24 @@ def take_work(
         raise FolderError(f"{work} holds files that vdistill did not make ({some}); choose another folder")
     work.mkdir(parents=True, exist_ok=True)
     (work / MARK).touch()
-    return hold(work / name, str(work.parent), wait)
+    lock = hold(work / name, str(work.parent), wait)
+    if name == "run.lock":
+        for job in work.glob("*.job.lock"):
+            with Lock(job, str(work.parent)):  # refused while one of its rows is made by itself
+                pass
+    return lock
+
+
+def take_for_job(
+    out: Path,  # folder of a report, made if absent
+    name: str,  # of the job
+):  # `Lock`, to be kept while the job works
+    "What one row of one seed does before it begins: others may work here, but no whole run."
+    check_folder(out)
+    lock = take_work(out / "work", f"{name}.job.lock")
+    with Lock(out / "work" / "run.lock", str(out), PATIENCE):
+        pass
+    return lock
 
 
 def take_for_run(

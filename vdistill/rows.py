@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['BUILT_IN', 'DEVICES', 'LIMITS', 'NAME', 'check_limits', 'Study', 'Row', 'make_row', 'row_name', 'check_name',
-           'find_part', 'make_optimiser', 'learn', 'first_part', 'scoring']
+           'row_slug', 'row_slugs', 'row_called', 'find_part', 'make_optimiser', 'learn', 'first_part', 'scoring']
 
 # %% ../nbs/18_rows.ipynb #5a4d2f39
+import os
+import re
 from dataclasses import dataclass
 
 import torch
@@ -14,15 +16,19 @@ import torch
 from .compact import CompactMemory
 from .coresets import Selection
 from .distillation import DistillationError, cosine, distill
+from .folders import project_root
 from .gradients import GradientMatching
 from .kept import write_whole
+from .locks import Lock
 from .matching import DistributionMatching, Objective, ObjectiveError
 from .memory import Memory
 from vdistill.parameters import (
     ParameterError,
     Parameters,
     code_version,
+    digest,
     import_file,
+    listed,
     overlay,
     param,
     part,
@@ -105,11 +111,15 @@ class Study(Parameters):
         for path in self.imports:
             import_file(path)
         self.check_shared()
-        self.check_names([row.name for row in self.make_rows()])
+        rows = self.make_rows()
+        self.keep = row_called(rows, self.keep)
+        self.check_names([row.name for row in rows])
 
     @classmethod
     def from_namespace(cls, names):
         "The parameters of a notebook; results of an earlier run in its folder step back, see `step_back`."
+        if names.get("__name__") == "__main__":  # JupyterLab starts a notebook in its own folder
+            os.chdir(project_root())
         step_back(names.get("out"))
         study = super().from_namespace(names)
         study.check_surroundings()
@@ -149,7 +159,7 @@ class Study(Parameters):
         if twice:
             raise ParameterError(f"rows: two are called {twice!r}; give one of them a name of its own")
         if self.keep and self.keep not in names:
-            raise ParameterError(f"keep is {self.keep!r}; allowed: {', '.join(names)}")
+            raise ParameterError(f"keep is {self.keep!r}; allowed: {listed(self.keep, names)}")
 
     def make_rows(self):
         "The rows, checked."
@@ -241,6 +251,39 @@ def check_name(
         raise ParameterError(f"{where}.name is {name!r}; allowed: one line of text without / and \\")
     return name
 
+# %% ../nbs/18_rows.ipynb #ac5fcde1
+def row_slug(
+    row: Row,  # with its full name
+) -> str:  # such as static-dynamic-dm; of a row with a name of its own that name, simplified
+    "A short name to be typed."
+    usual = row.name == row_name(row.source, row.objective)
+    kinds = [row.source.kind, *([row.objective.kind] if row.objective else [])]
+    text = " ".join(kinds) if usual else row.name
+    return re.sub(r"[^\w.]+", "-", text.lower()).strip("-") or digest(row.name)[:8]
+
+
+def row_slugs(
+    rows: list,  # of a study
+) -> dict:  # slug → `Row`
+    "The short names of rows; of rows with the same one the later get a number."
+    named = {}
+    for row in rows:
+        slug = row_slug(row)
+        same = sum(slug == row_slug(other) for other, _ in zip(rows, named))
+        named[f"{slug}-{same + 1}" if same else slug] = row
+    return named
+
+
+def row_called(
+    rows: list,  # of a study
+    text: str,  # a full name or a slug
+) -> str:  # the full name of the row that is meant; where none is, the text itself
+    "Rows may be named in full or in short."
+    if not isinstance(text, str) or text in [row.name for row in rows]:
+        return text
+    row = row_slugs(rows).get(text.lower())
+    return row.name if row else text
+
 # %% ../nbs/18_rows.ipynb #7b3dd078
 def find_part(
     base: type,  # Memory, Selection or Objective
@@ -304,7 +347,8 @@ def learn(
     title = f"{row.name}, seed {seed}"
     how |= {"schedule": schedule, "title": title, "key": folder.name}
     write_whole(folder / NAME, row.name.encode())
-    return memory, distill(memory, objective, optimiser, stop, folder, **how)
+    with Lock(folder.with_name(f"{folder.name}.lock"), row.name, wait=-1):  # jobs may need the same set
+        return memory, distill(memory, objective, optimiser, stop, folder, **how)
 
 
 def first_part(

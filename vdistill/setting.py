@@ -42,9 +42,11 @@ class DataParameters(Parameters):
     )
     max_unreadable: float = param(0.1, "share of the videos that may be unreadable", low=0.0, high=1.0)
     outside: bool = param(False, "whether lists and links may lead out of the data set's folder")
-    frames: int = param(8, "frames T of a clip", low=2, high=1024)
-    stride: int = param(1, "distance between two frames of a clip", low=1, high=10_000)
-    size: int = param(32, "height and width in pixels", low=16, high=4096)
+    frames: int = param(8, "frames T of a clip; the paper: 16, of Kinetics-400 and SSv2 8", low=2, high=1024)
+    stride: int = param(1, "distance between two frames of a clip; the paper: 4", low=1, high=10_000)
+    size: int = param(
+        32, "height and width in pixels; the paper: 112, of Kinetics-400 and SSv2 64", low=16, high=4096
+    )
     sampling: str = param(
         "", "frames kept of a video; empty: as usual for the data set", choices=("", *SAMPLINGS)
     )
@@ -71,11 +73,11 @@ class NetworkParameters(Parameters):
 class JudgeParameters(Parameters):
     "How sets are judged: fresh networks, trained on the set, tested on real clips."
 
-    networks: int = param(3, "fresh networks that judge each set", low=1, high=1000)
+    networks: int = param(3, "fresh networks that judge each set; the paper: 3 or 5", low=1, high=1000)
     epochs: int = param(200, "epochs on a synthetic set; the paper: 500", low=1, high=1_000_000)
-    lr: float = param(0.01, "learning rate", low=0.0, high=1000.0)
-    batch: int = param(256, "clips in a step", low=1)
-    optimiser: str = param("sgd", "how networks learn", choices=TRAINERS)
+    lr: float = param(0.01, "learning rate; the paper: 0.01", low=0.0, high=1000.0)
+    batch: int = param(256, "clips in a step; the paper: 256", low=1)
+    optimiser: str = param("sgd", "how networks learn; the paper: sgd", choices=TRAINERS)
     protocol: str = param(
         "honest", "paper: the paper's habits, selection on test included", choices=PROTOCOLS
     )

@@ -418,7 +418,14 @@ def open_file(
     if path.stat().st_size > DECODED:
         raise ValueError(f"a file of {path.stat().st_size:,} bytes; allowed are up to {DECODED:,}")
     with open(path, "rb") as f:
-        length = int.from_bytes(f.read(8), "little")
+        begin = f.read(9)
+        if begin[8:] != b"{":
+            kind = f"a {path.suffix} file" if path.suffix not in ("", ".safetensors") else "something else"
+            raise MemoryFileError(
+                f"{path}: not a distilled set (a .safetensors file of a report), but {kind}"
+            )
+        f.seek(8)
+        length = int.from_bytes(begin[:8], "little")
         if length > min(HEADER, path.stat().st_size):
             raise ValueError(
                 f"a header of {length:,} bytes; allowed are up to {HEADER:,}, and no more than there are"

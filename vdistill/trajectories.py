@@ -20,6 +20,7 @@ from .clips import generator
 from .evaluation import label_loss
 from .experts import make_experts, unflatten_weights
 from .folders import cache_root
+from .locks import Lock
 from .matching import SCHEDULES, Objective, ObjectiveError, ObjectiveParameters
 from .networks import make_network
 from .parameters import ParameterError, digest, param
@@ -262,7 +263,9 @@ def find_experts(
     training |= {"real": setting.train, "build": setting.network, "device": setting.device}
     folder = cache_root() / "experts" / f"{safe_name(setting.name)}-{key}"
     settings = training | setting.norm | {"title": "experts"}
-    return make_experts(folder, parameters.experts, max(epochs, fall), **settings)[: parameters.experts]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with Lock(folder.with_name(f".{folder.name}.lock"), "experts", wait=-1):  # several jobs may want them
+        return make_experts(folder, parameters.experts, max(epochs, fall), **settings)[: parameters.experts]
 
 
 @patch(cls_method=True)

@@ -29,8 +29,8 @@ from .evaluation import judge as judge_set
 from .experts import ExpertError
 from .kept import append_lines, put_aside, whole_lines
 from .memory import Memory
-from .parameters import ParameterError, digest, param, part
-from .rows import JudgeParameters, Setting, Study, learn
+from .parameters import ParameterError, digest, listed, param, part
+from .rows import JudgeParameters, Setting, Study, learn, row_called
 from .search_space import check_space, flat_space, n_points, row_paths, row_space, trial_study
 from .storage import MemoryFileError, load_memory, n_bytes
 
@@ -70,13 +70,14 @@ class Tuning(Study):
         rows = self.make_rows()
         self.space = flat_space(self.space)
         self.spaces = {
-            row: flat_space(own) if isinstance(own, dict) else own for row, own in self.spaces.items()
+            row_called(rows, row): flat_space(own) if isinstance(own, dict) else own
+            for row, own in self.spaces.items()
         }
         paths = {row.name: row_paths(self, row) for row in rows}
         check_space(self.space, list(paths.values()), "space")
         for name, own in self.spaces.items():
             if name not in paths:
-                raise ParameterError(f"spaces.{name} is no row; allowed: {', '.join(paths)}")
+                raise ParameterError(f"spaces.{name} is no row; allowed: {listed(name, paths)}")
             check_space(own, [paths[name]], f"spaces.{name}")
         for row, space in zip(rows, self.row_spaces()):
             if n_points(space) < self.trials:
