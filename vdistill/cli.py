@@ -313,7 +313,7 @@ def drop_named(
     data: str,  # name of the data set, whose experts lie in the cache
 ) -> None:
     "Remove the parts of that name and say which; raises `CommandError` where there are none."
-    from vdistill.datasets import cache_root
+    from vdistill.folders import cache_root
     from vdistill.setting import short_name
 
     named = named_parts(work)
@@ -359,7 +359,7 @@ def drop_named(
 )
 def run(study, pairs, recipe, out, force, restart_part, imports):
     "Run a study and write its report. The same command again resumes, or shows what is there."
-    from vdistill.datasets import project_root
+    from vdistill.folders import project_root
 
     notebook, root = find_notebook(study), project_root()
     given = read_recipe(recipe) if recipe else {}
@@ -489,8 +489,8 @@ def prepare(name, frames, download, **given):
 @main.command()
 def experts():
     "List the expert trajectories that trajectory matching has left in the cache."
-    from vdistill.datasets import cache_root
     from vdistill.experts import list_experts
+    from vdistill.folders import cache_root
 
     rows = list_experts(cache_root() / "experts")
     for r in rows:
@@ -504,7 +504,7 @@ def experts():
 @click.argument("root", default=None, required=False, type=click.Path())
 def reports(root):
     "Write index.html of all reports under ROOT [default: reports/ of the project]."
-    from vdistill.datasets import project_root
+    from vdistill.folders import project_root
     from vdistill.pages import report_index
 
     click.echo(report_index(relative_to(root or project_root() / "reports", Path.cwd())))

@@ -125,7 +125,7 @@ def find_notebook(
     "The notebook of a study; raises `CommandError` for an unknown study or one whose notebook is nowhere."
     if study not in STUDIES:
         raise CommandError(f"there is no study {study!r}; there are: {', '.join(STUDIES)}")
-    from vdistill.datasets import project_root
+    from vdistill.folders import project_root
 
     roots = [project_root(), Path(import_module("vdistill").__file__).resolve().parent.parent]
     for root in roots:
