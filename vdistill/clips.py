@@ -143,7 +143,9 @@ def normalise(
     std=IMAGENET_STD,  # (C,)
 ) -> torch.Tensor:  # float32 (..., C, H, W)
     "Bytes to floats around 0."
-    return (clips.float() / 255 - _per_channel(mean, clips)) / _per_channel(std, clips)
+    pixels, mean = clips / 255, _per_channel(mean, clips)  # new memory, which the rest is written to
+    centred = pixels.sub_(mean) if pixels.shape[-3] == len(mean) else pixels - mean  # grey
+    return centred.div_(_per_channel(std, clips))
 
 
 def denormalise(
@@ -228,7 +230,9 @@ def draw(
     "A clip of each of the given videos."
     items = torch.as_tensor(items, dtype=torch.int64)
     inside = frame_indices(self.lengths[items], self.n_frames, self.stride, generator)
-    return self.frames[self.first[items][:, None] + inside]
+    chosen = self.first[items][:, None] + inside
+    # whole frames are copied, twice as fast as by an index of two dimensions
+    return self.frames.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
 
 
 @patch
