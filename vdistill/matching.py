@@ -275,7 +275,7 @@ def sum_over_classes(
     value,  # function: clips of some classes, which classes (an index) → scalar, their share of the sum
     most: int = None,  # pixels at once; None: MOST_PIXELS
 ) -> torch.Tensor:  # scalar
-    "What `value` is over all classes; of many or large clips some classes at a time, in a part of the memory."
+    "What `value` is over all classes; many or large clips some classes at a time, in a part of the memory."
     most = most or MOST_PIXELS["cuda" if clips.is_cuda else "cpu"]
     size = max(3 * most // clips[0].numel(), 1)
     if size >= len(clips) or not clips.requires_grad:

@@ -40,6 +40,7 @@ STUDIES = {  # notebook → module and dataclass of its parameters
     "taxonomy": ("taxonomy", "Taxonomy"),
     "motion": ("motion", "Motion"),
     "tuning": ("tuning", "Tuning"),
+    "performance": ("performance", "Performance"),
 }
 
 
