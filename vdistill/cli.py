@@ -318,7 +318,7 @@ def drop_named(
     rows: list = (),  # of the study, which may be named by their slugs
 ) -> None:
     "Remove the parts of that name and say which; raises `CommandError` where there are none."
-    from vdistill.datasets import cache_root
+    from vdistill.folders import cache_root
     from vdistill.rows import row_called
     from vdistill.setting import short_name
 
@@ -344,7 +344,7 @@ def asked_for(
     imports: tuple,  # files that add memories, objectives or selections
 ) -> tuple:  # notebook, root, folder of the report, parameters that differ from the notebook's, all of them
     "What a command shall run, checked."
-    from vdistill.datasets import project_root
+    from vdistill.folders import project_root
 
     notebook, root = find_notebook(study), project_root()
     given = read_recipe(find_recipe(recipe)) if recipe else {}
@@ -555,8 +555,8 @@ def prepare(name, frames, download, **given):
 @main.command()
 def experts():
     "List the expert trajectories that trajectory matching has left in the cache."
-    from vdistill.datasets import cache_root
     from vdistill.experts import list_experts
+    from vdistill.folders import cache_root
 
     rows = list_experts(cache_root() / "experts")
     for r in rows:
@@ -570,7 +570,7 @@ def experts():
 @click.argument("root", default=None, required=False, type=click.Path())
 def reports(root):
     "Write index.html of all reports under ROOT [default: reports/ of the project]."
-    from vdistill.datasets import project_root
+    from vdistill.folders import project_root
     from vdistill.pages import report_index
 
     click.echo(report_index(relative_to(root or project_root() / "reports", Path.cwd())))

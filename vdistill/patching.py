@@ -17,5 +17,6 @@ def patch(
     if function is None:
         return partial(patch, as_prop=as_prop)
     cls = function.__annotations__["self"]
+    cls = function.__globals__[cls] if isinstance(cls, str) else cls  # annotations are text in some modules
     function.__qualname__ = f"{cls.__name__}.{function.__name__}"
     setattr(cls, function.__name__, property(function) if as_prop else function)

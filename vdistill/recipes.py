@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import yaml
 
+from .declared import check_declared, declared_names
 from .texts import legible
 
 # %% ../nbs/31_recipes.ipynb #7ec1be06
@@ -39,6 +40,7 @@ STUDIES = {  # notebook → module and dataclass of its parameters
     "taxonomy": ("taxonomy", "Taxonomy"),
     "motion": ("motion", "Motion"),
     "tuning": ("tuning", "Tuning"),
+    "performance": ("performance", "Performance"),
 }
 
 
@@ -181,6 +183,7 @@ def resolve(
     values = json.loads(json.dumps(usual | recipe))
     for path, value in (pairs or {}).items():
         reach(values, path, value)
+    check_declared(values, declared_names(*STUDIES[study]))  # at once: what follows imports torch
     checked = parameters_of(study).from_dict(values).asdict()
     return {
         name: value for name, value in values.items() if name not in usual or value != usual[name]

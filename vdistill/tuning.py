@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .comparison import store
+from .declared import JudgeParameters
 from .distillation import DistillationError, kept_json
 from .evaluation import FITTED
 from .evaluation import judge as judge_set
@@ -30,7 +31,7 @@ from .experts import ExpertError
 from .kept import append_lines, put_aside, whole_lines
 from .memory import Memory
 from .parameters import ParameterError, digest, listed, param, part
-from .rows import JudgeParameters, Setting, Study, learn, row_called
+from .rows import Setting, Study, learn, row_called
 from .search_space import check_space, flat_space, n_points, row_paths, row_space, trial_study
 from .storage import MemoryFileError, load_memory, n_bytes
 
