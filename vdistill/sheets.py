@@ -312,7 +312,7 @@ def side_by_side(
 ) -> torch.Tensor:  # (T, 3, height, width) uint8
     "A row a class, in it what belongs together."
     labels, first = list(parts), next(iter(parts.values()))
-    captions = [f"{name}, {label}" if i == 0 else label for name in names for i, label in enumerate(labels)]
+    captions = [f"{label} {name}" if i == 0 else label for name in names for i, label in enumerate(labels)]
     clips = torch.stack([part.expand_as(first) for part in parts.values()], 1).flatten(0, 1)
     return grid(clips, captions, columns=len(labels), scale=max(1, 80 // max(first.shape[-2:])))
 
