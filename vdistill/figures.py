@@ -70,8 +70,8 @@ def show_figure(
     display(DisplayImage(data=save_figure(figure, Path(folder) / name).read_bytes()))
 
 # %% ../nbs/22_figures.ipynb #7b0f913d
-HUES = """4c72b0 dd8452 55a868 c44e52 8172b3 937860 da8bc3 8c8c8c ccb974 64b5cd
-1b3a6b 8a3d0c 1d5c2e 6d1420 3d2a6e ff9da7 00a08a b5e655 f2b701 2f2f2f""".split()
+HUES = """4c72b0 dd8452 55a868 c44e52 9a55c9 7d5537 da8bc3 8c8c8c ccb974 64b5cd
+1b3a6b 9a3d00 1d5c2e 6d1420 5a0a8d ffb3ba 00a08a b5e655 ffd000 111111""".split()
 MARKS = "osD^vP*Xhd<>p"
 
 
