@@ -569,11 +569,15 @@ def experts():
 @main.command()
 @click.argument("root", default=None, required=False, type=click.Path())
 def reports(root):
-    "Write index.html of all reports under ROOT [default: reports/ of the project]."
+    "Make the pages of all reports under ROOT again, and their index [default: reports/ of the project]."
     from vdistill.folders import project_root
-    from vdistill.pages import report_index
+    from vdistill.pages import report_index, report_pages
 
-    click.echo(report_index(relative_to(root or project_root() / "reports", Path.cwd())))
+    root = relative_to(root or project_root() / "reports", Path.cwd())
+    index = report_index(root)
+    for folder, why in report_pages(root).items():
+        click.echo(f"{folder}: its page stays as it is ({why})", err=True)
+    click.echo(index)
 
 # %% ../nbs/32_cli.ipynb #902d19d1
 @main.command()

@@ -74,6 +74,7 @@ class Comparison:
         self.selection, self.log, self.peak = [], [], 0
         self.rows = {}  # row → what decides its numbers
         self.files = {}  # (row, seed) → file of the set as it was stored
+        self.done = {}  # (row, seed) → `Distilled`, of what learned
 
 # %% ../nbs/19_comparison.ipynb #93c59d36
 @patch
@@ -177,6 +178,7 @@ def add_row(
     setting = comparison.setting
     comparison.rows[row.name] = row.facts()
     made, done = learn(setting, row, seed)
+    comparison.done |= {(row.name, seed): done} if done else {}
     if isinstance(made, Memory):
         file = setting.work / f"{safe_name(row.name)}-{seed}.safetensors"
         if row.name == kept_row(setting.study):

@@ -33,7 +33,7 @@ PICTURES = "accuracy_factors bytes cost curves dynamics frame_differences losses
 PICTURES += " methods per_class real rungs searched stills"  # of all studies
 LEFT = re.compile(  # what a study leaves in the folder of its report
     r"report\.(ipynb|html)|results(\.before)?\.json|log\.jsonl|trials\.csv|distilled(-\d+)?\.safetensors"
-    rf"|({PICTURES.replace(' ', '|')}|clips(_.+)?)\.(png|gif)"
+    rf"|({PICTURES.replace(' ', '|')}|clips(_.+)?)\.(png|gif)|(moving|steps_\d+)\.webp"
 )
 PARTS = re.compile(  # what a study leaves in work
     r"(.+-seed\d+-[0-9a-f]{16}|rungs-[0-9a-f]{16}|.+-\d+\.safetensors|trials\.log)(\..*)?"

@@ -28,8 +28,9 @@ pd = Lazily("pandas")
 
 # %% auto #0
 __all__ = ['pd', 'PACKAGES', 'NONE', 'TEXT', 'NUMBER', 'WHOLE', 'MAYBE', 'SPREAD', 'SPREADS', 'METHOD', 'METRICS', 'RESULTS',
-           'ReportError', 'jsonable', 'git_state', 'device_name', 'package_version', 'environment', 'write_results',
-           'misfit', 'told', 'read_results', 'methods_table', 'markdown_table']
+           'SMOKE_EPOCHS', 'ReportError', 'jsonable', 'git_state', 'device_name', 'package_version', 'environment',
+           'write_results', 'misfit', 'told', 'read_results', 'methods_table', 'smoke_reason', 'all_unfit',
+           'markdown_table']
 
 # %% ../nbs/21_results.ipynb #e37283c9
 class ReportError(Exception):
@@ -238,6 +239,29 @@ def methods_table(
     table = pd.DataFrame(rows).fillna("–")
     always = ("method", "bytes", "accuracy %")
     return table[[column for column in table if column in always or (table[column] != "–").any()]]
+
+# %% ../nbs/21_results.ipynb #4e00ec5b
+SMOKE_EPOCHS = 10  # of judging networks: after so few, they have learned nothing yet
+
+
+def smoke_reason(
+    results: dict,  # as `read_results` gives them
+) -> str:  # such as 'networks learned for 5 epochs'; None: it is no smoke run
+    "Why the numbers of a run mean nothing."
+    judge = results["parameters"].get("judge")
+    judge = judge if isinstance(judge, dict) else {}
+    epochs, networks = judge.get("epochs"), judge.get("networks")
+    if isinstance(epochs, int) and epochs <= SMOKE_EPOCHS:
+        return f"networks learned for {epochs} epochs"
+    return "one network of one seed" if networks == 1 and len(results["seeds"]) == 1 else None
+
+
+def all_unfit(
+    metrics: dict,  # as in results.json
+) -> bool:  # False too where nothing is told of it
+    "Whether no network fitted the set that it was trained on."
+    told = [row for row in (metrics.get("methods") or {}).values() if row and row.get("networks")]
+    return bool(told) and all(row.get("unfit") == row["networks"] for row in told)
 
 # %% ../nbs/21_results.ipynb #f617b213
 def markdown_table(

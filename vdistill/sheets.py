@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['GAP', 'SIDE', 'PIXELS', 'FOLD', 'KINDS', 'mosaic', 'check_pixels', 'contact_sheet', 'draw_sheet', 'clip_sheet',
-           'rescale', 'caption', 'grid', 'write_gif', 'write_mp4', 'distilled_clips', 'replaceable', 'export']
+           'rescale', 'caption', 'grid', 'write_gif', 'write_webp', 'write_mp4', 'distilled_clips', 'replaceable',
+           'export', 'grey_clips', 'memory_parts', 'side_by_side', 'write_moving', 'write_steps']
 
 # %% ../nbs/24_sheets.ipynb #431951cf
 import math
@@ -17,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
+from .blocks import three_channels
 from .clips import denormalise
+from .distillation import shown_classes
 from .figures import STYLE, bands, save_figure, style
 from .results import ReportError
 from .storage import load_memory
@@ -186,6 +189,19 @@ def write_gif(
     )
     return Path(path)
 
+# %% ../nbs/24_sheets.ipynb #d6272fa9
+def write_webp(
+    video: torch.Tensor,  # (T, C, H, W) uint8
+    path: str | Path,  # of the file
+    fps: float = 8,  # frames a second
+) -> Path:
+    "An endless WebP: a fraction of a GIF's bytes, which any browser plays."
+    frames = [Image.fromarray(f) for f in video.permute(0, 2, 3, 1).cpu().numpy()]
+    duration = max(20, round(1000 / fps))
+    more = dict(append_images=frames[1:], duration=duration, loop=0, quality=80, method=4)
+    frames[0].save(path, "WEBP", save_all=True, **more)
+    return Path(path)
+
 # %% ../nbs/24_sheets.ipynb #bd13caa1
 def write_mp4(
     video: torch.Tensor,  # (T, C, H, W) uint8
@@ -255,3 +271,76 @@ def export(
         Image.fromarray(grid(clips[:, :1], names, scale=scale)[0].permute(1, 2, 0).numpy()).save(out, "PNG")
         return out
     return save_figure(clip_sheet(clips, names, scale=scale), out)
+
+# %% ../nbs/24_sheets.ipynb #1fd0d1da
+def grey_clips(
+    motion: torch.Tensor,  # (n, N, 1, h, w) of any range
+    like: torch.Tensor,  # (n, T, C, H, W), whose size and length it gets
+) -> torch.Tensor:  # (n, T, 3, H, W) uint8
+    "Motion as it can be seen: its range stretched to that of grey, its pixels as squares."
+    flat = motion.flatten()[:: max(1, motion.numel() // 100_000)]
+    low, high = flat.quantile(0.01), flat.quantile(0.99)
+    grey = ((motion - low) / (high - low).clamp(min=1e-6)).clamp(0, 1).mul(255).byte()
+    times = torch.linspace(0, motion.shape[1] - 1, like.shape[1]).round().long()
+    large = F.interpolate(grey[:, times].flatten(0, 1), like.shape[-2:], mode="nearest")
+    return large.unflatten(0, like.shape[:2]).expand(-1, -1, 3, -1, -1)
+
+
+@torch.no_grad()
+def memory_parts(
+    memory,  # `Memory`
+    norm: dict,  # 'mean' and 'std' of its pixels
+    chosen: list,  # classes
+) -> dict:  # label → (n, T, 3, H, W) uint8
+    "What a memory holds and what it makes: stills and motion, if it has them, and clips."
+    memory = memory.cpu()
+    clips = denormalise(memory.clips()[chosen, 0], **norm)
+    parts, stills = {}, getattr(memory, "stills", None)
+    if stills is not None:
+        some = denormalise(three_channels(stills.detach()[chosen, 0]), **norm)
+        large = F.interpolate(some, clips.shape[-2:], mode="nearest")
+        parts["still"] = large[:, None].expand(-1, clips.shape[1], -1, -1, -1)
+    motion = getattr(memory, "dynamics", getattr(memory, "motion", None))
+    if motion is not None:
+        parts["dynamic"] = grey_clips(motion.detach()[chosen, 0], clips)
+    return parts | {"distilled": clips}
+
+
+def side_by_side(
+    parts: dict,  # label → (n, T, 3, H, W) uint8
+    names: list,  # of the n classes
+) -> torch.Tensor:  # (T, 3, height, width) uint8
+    "A row a class, in it what belongs together."
+    labels, first = list(parts), next(iter(parts.values()))
+    captions = [f"{label} {name}" if i == 0 else label for name in names for i, label in enumerate(labels)]
+    clips = torch.stack([part.expand_as(first) for part in parts.values()], 1).flatten(0, 1)
+    return grid(clips, captions, columns=len(labels), scale=max(1, 80 // max(first.shape[-2:])))
+
+
+def write_moving(
+    folder: str | Path,  # of the report
+    memory,  # `Memory`
+    norm: dict,  # 'mean' and 'std' of its pixels
+    names: list,  # of all classes
+    real: torch.Tensor = None,  # (K, T, 3, H, W), a clip of each class, normalised
+) -> Path:  # moving.webp
+    "Real clips, if there are any, beside what a memory holds and makes."
+    chosen = shown_classes(len(names))
+    parts = {} if real is None else {"real": denormalise(real.detach().cpu()[chosen], **norm)}
+    parts |= memory_parts(memory, norm, chosen)
+    return write_webp(side_by_side(parts, [names[k] for k in chosen]), Path(folder) / "moving.webp")
+
+
+def write_steps(
+    folder: str | Path,  # of the report
+    kept: dict,  # step → (n, T, 3, H, W), clips of a few classes, normalised
+    norm: dict,  # 'mean' and 'std' of their pixels
+    names: list,  # of all classes
+) -> list:  # of steps_NUMBER.webp
+    "Clips after some steps of distillation, a picture a step."
+    folder, written = Path(folder), []
+    for step, clips in kept.items():
+        captions = [names[k] for k in shown_classes(len(names))]
+        video = grid(denormalise(clips, **norm), captions, scale=max(1, 128 // max(clips.shape[-2:])))
+        written.append(write_webp(video, folder / f"steps_{step:06d}.webp"))
+    return written
