@@ -29,7 +29,7 @@ IGNORED = (
     ".gitkeep",
     ".ipynb_checkpoints",
 )  # as if they were absent
-PICTURES = "accuracy_factors bytes cost curves dynamics frame_differences losses"
+PICTURES = "accuracy_factors bytes cost curves dynamics faults frame_differences losses"
 PICTURES += " methods per_class real rungs searched stills"  # of all studies
 LEFT = re.compile(  # what a study leaves in the folder of its report
     r"report\.(ipynb|html)|results(\.before)?\.json|log\.jsonl|trials\.csv|distilled(-\d+)?\.safetensors"
