@@ -151,7 +151,7 @@ def _tar_member(entry):
 
 # %% ../nbs/98a_archives.ipynb #31725d34
 def _whole(archive, stream):
-    "Members of a tar, to its end: a block of zeros and nothing after it, where `tarfile` takes anything for one."
+    "Members of a tar, to its end: a block of zeros, and nothing after it; `tarfile` takes any for one."
     yield from map(_tar_member, archive)
     if len(stream.last) < 512 or any(stream.last):
         raise tarfile.ReadError("it is damaged or cut off")
