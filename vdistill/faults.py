@@ -7,7 +7,7 @@ __all__ = ['DAMAGES', 'FAULTS', 'NOW', 'EXPERTS', 'LEARNED', 'ENGINES', 'KINDS',
            'Ended', 'start', 'end', 'call', 'run_command', 'command', 'kill', 'Events', 'arm', 'toy_videos',
            'toy_study', 'run_toy', 'toy_command', 'outcome', 'verdict']
 
-# %% ../nbs/33_faults.ipynb #3b9f2ff7
+# %% ../nbs/33_faults.ipynb #505f0e8c
 import functools
 import json
 import multiprocessing
@@ -41,7 +41,7 @@ from .trials import tune
 from .tuning import Tuning
 from .videos import write_video
 
-# %% ../nbs/33_faults.ipynb #0ee815f0
+# %% ../nbs/33_faults.ipynb #682e1465
 def flip_bit(
     path: Path,  # a file, changed in place
     seed: int,  # decides which
@@ -76,7 +76,7 @@ def cut_off(
 
 DAMAGES = {"a bit flipped": flip_bit, "4 KiB of zeros": blank_block, "cut off": cut_off}
 
-# %% ../nbs/33_faults.ipynb #407b76d6
+# %% ../nbs/33_faults.ipynb #4fb21c65
 @dataclass(frozen=True)
 class Ended:
     "How a process ended."
@@ -127,7 +127,7 @@ def end(
     process,  # of `start`
     said: Path,  # where it speaks
     began: float,  # by the clock
-    limit: float = 180.0,  # seconds after which it is killed
+    limit: float = 600.0,  # seconds after which it is killed
 ) -> Ended:
     "Wait for a process."
     process.join(limit)
@@ -143,7 +143,7 @@ def call(
     target,  # function of a module
     *arguments,  # of it
     folder: Path,  # as for `start`
-    limit: float = 180.0,  # as for `end`
+    limit: float = 600.0,  # as for `end`
     **environment,  # variables
 ) -> Ended:
     "Run a function in a process of its own."
@@ -165,7 +165,7 @@ def command(
     "A command as from a terminal, in a forked process."
     return call(run_command, *map(str, words), folder=folder, **others)
 
-# %% ../nbs/33_faults.ipynb #b563ea25
+# %% ../nbs/33_faults.ipynb #8fb9f085
 def kill(*numbers):  # of processes
     "SIGKILL, one after the other."
     for number in numbers:
@@ -218,7 +218,7 @@ def arm():
     if RUN in os.environ:
         Events(*json.loads(os.environ.get(NOW, "[0]")))
 
-# %% ../nbs/33_faults.ipynb #67ac3327
+# %% ../nbs/33_faults.ipynb #965596c8
 def toy_videos(
     folder: Path,  # made
     classes: int = 3,  # each a place and a direction
@@ -254,17 +254,13 @@ LEARNED = {  # objective → row, its parameters
 ENGINES = {"evaluation": evaluation, "taxonomy": taxonomy, "motion": motion, "tuning": tune}
 KINDS = {"evaluation": Evaluation, "taxonomy": Taxonomy, "motion": Motion, "tuning": Tuning}
 
-# %% ../nbs/33_faults.ipynb #3b9011d4
+# %% ../nbs/33_faults.ipynb #56060869
 def toy_study(
     kind: str,  # an objective of LEARNED, or a study of KINDS
     data: Path,  # list of its videos
 ) -> tuple:  # name of the study, its parameters
     "A study of about a second."
-    shared = {
-        "data": {"name": str(data), "size": 16, "frames": 4},
-        "network": {"widths": [4, 4, 4]},
-        "seeds": [0],
-    }
+    shared = {"data": {"name": str(data), "size": 16, "frames": 4}, "network": {"widths": [4, 4, 4]}, "seeds": [0]}
     shared |= {"judge": {"networks": 1, "epochs": 3}, "out": "out", "device": "cpu"}
     if kind in LEARNED:
         memory, parameters = LEARNED[kind]
@@ -317,7 +313,7 @@ def _compared(study):
     comparison = compare(study)
     return comparison, comparison.results()
 
-# %% ../nbs/33_faults.ipynb #bb2fd297
+# %% ../nbs/33_faults.ipynb #6eaea38b
 def toy_command(
     kind: str,  # as for `toy_study`
     data: Path,  # as there
@@ -330,7 +326,7 @@ def toy_command(
     (folder / "toy.yaml").write_text(yaml.safe_dump({k: v for k, v in given.items() if k != "out"}))
     return ["run", name, "--recipe", "toy.yaml", "--out", "out"]
 
-# %% ../nbs/33_faults.ipynb #0b977e07
+# %% ../nbs/33_faults.ipynb #84c88d43
 TIMED = {"date", "timing", "environment", "checksum", "learning", "scoring", "wall", "step_memory", "learned"}
 
 

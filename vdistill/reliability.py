@@ -12,7 +12,7 @@ __all__ = ['ALL', 'PARTS', 'STATES', 'NAMES', 'LINKS', 'DEEP', 'ODD', 'FIELDS', 
            'large_set', 'legible', 'long_video', 'large', 'code_digest', 'reliability', 'faults_table',
            'faults_findings', 'plot_faults']
 
-# %% ../nbs/34_reliability.ipynb #900c0e44
+# %% ../nbs/34_reliability.ipynb #f3fc1f09
 import ctypes
 import functools
 import io
@@ -61,7 +61,7 @@ from .parameters import ParameterError, Parameters, digest, param
 from .recipes import CommandError
 from .report_folders import report_place, take_for_study
 
-# %% ../nbs/34_reliability.ipynb #2f73691e
+# %% ../nbs/34_reliability.ipynb #767004bc
 ALL = (*LEARNED, *KINDS)
 PARTS = ("kills", "commands", "signals", "full disk", "read-only", "two at once", "damage")
 PARTS += ("reports", "archives", "distilled files", "parameters", "large")
@@ -115,7 +115,7 @@ class Tally:
         else:
             self.lost.append(" ".join(found.split())[:300])
 
-# %% ../nbs/34_reliability.ipynb #6423e678
+# %% ../nbs/34_reliability.ipynb #5b59fb49
 class Suite:
     "Toy videos, undisturbed runs, and folders for tries."
 
@@ -177,12 +177,12 @@ class Suite:
             self.runs[kind, by_command] = (folder, outcome(folder / "out"), n)
         return self.runs[kind, by_command]
 
-    def again(self, kind: str, folder: Path, **others) -> str:
-        "The verdict on a run after a fault."
-        done = call(run_toy, kind, self.data, folder=folder, **others)
-        return verdict(done, outcome(folder / "out"), self.undisturbed(kind)[1])
+    def again(self, kind: str, folder: Path, names: tuple = ("nothing that can be refused",)) -> str:
+        "The verdict on a run after a fault; a refusal has to name one of these."
+        done = call(run_toy, kind, self.data, folder=folder)
+        return verdict(done, outcome(folder / "out"), self.undisturbed(kind)[1], names)
 
-# %% ../nbs/34_reliability.ipynb #d1e0bc6e
+# %% ../nbs/34_reliability.ipynb #6888f6cd
 def kills(suite: Suite) -> list:  # of `Tally`
     "SIGKILL of a study at a random step or durable write, then the same again."
     tallies = []
@@ -226,7 +226,7 @@ def hit_command(
     if wrong := told_well(hit, words):
         return wrong, after
     done = command(*line, folder=folder)
-    found = verdict(done, outcome(folder / "out"), wanted)
+    found = verdict(done, outcome(folder / "out"), wanted, ("nothing that can be refused",))
     shutil.rmtree(folder)
     return found, after
 
@@ -261,7 +261,7 @@ def signals(suite: Suite) -> list:  # of `Tally`
         tallies.append(tally)
     return tallies
 
-# %% ../nbs/34_reliability.ipynb #e30d86dc
+# %% ../nbs/34_reliability.ipynb #1a7f4fb2
 def may_mount() -> bool:
     "Whether this process can mount a file system."
     if not shutil.which("mount"):
@@ -311,7 +311,7 @@ def stopped_by_disk(
         return again()  # what was too much it did not need
     return told_well(hit, ("disk is full", "No space left")) or again()
 
-# %% ../nbs/34_reliability.ipynb #4c576061
+# %% ../nbs/34_reliability.ipynb #e456e876
 def full_cache(suite: Suite, kind: str, size: int, limit: int) -> str:
     "The disk is full while videos are decoded."
     folder = suite.fresh(frames=False)
@@ -342,7 +342,7 @@ def full_report(suite: Suite, kind: str, size: int, limit: int) -> str:
     "The disk is full when a command writes its report."
     folder, wanted = suite.fresh(), suite.undisturbed(kind, by_command=True)[1]
     words = toy_command(kind, suite.data, folder)
-    again = lambda: verdict(command(*words, folder=folder), outcome(folder / "out"), wanted)
+    again = lambda: verdict(command(*words, folder=folder), outcome(folder / "out"), wanted, ("nothing",))
     if limit:
         return stopped_by_disk(call(limited, limit, run_command, *words, folder=folder), again)
     with small_disk(folder / "out", size) as make_room:
@@ -372,7 +372,7 @@ def full_disk(suite: Suite) -> list:  # of `Tally`
             tallies.append(tally)
     return tallies
 
-# %% ../nbs/34_reliability.ipynb #6c5bae5b
+# %% ../nbs/34_reliability.ipynb #f1895a96
 def without_privileges(
     target,  # function
     *arguments,  # of it
@@ -478,7 +478,7 @@ def elsewhere(
     os.chdir(folder)
     target(*arguments)
 
-# %% ../nbs/34_reliability.ipynb #3977d951
+# %% ../nbs/34_reliability.ipynb #f7c805d6
 STATES = {  # what is kept → toys that keep it, its files
     "checkpoint": ("MTT DM", "out/work/*/checkpoint.pt"),
     "checkpoint before it": ("MTT DM", "out/work/*/checkpoint.earlier.pt"),
@@ -518,8 +518,9 @@ def damage(suite: Suite) -> list:  # of `Tally`
                 shutil.copytree(base, folder)
                 files = sorted(file for file in folder.glob(pattern) if file.is_file() and file.stat().st_size)
                 if files:
-                    change(g.choice(files), g.randrange(2**31))
-                    tally.add(suite.again(kind, folder))
+                    file = g.choice(files)
+                    change(file, g.randrange(2**31))
+                    tally.add(suite.again(kind, folder, (file.name,)))
                 shutil.rmtree(folder)
             tallies.append(tally)
     return tallies
@@ -556,7 +557,7 @@ def reports(suite: Suite) -> list:  # of `Tally`
             tallies.append(tally)
     return tallies
 
-# %% ../nbs/34_reliability.ipynb #93670514
+# %% ../nbs/34_reliability.ipynb #e376c05f
 def unpack_here(
     archive: str,  # a file
 ):
@@ -618,7 +619,7 @@ def hostile_archives(
         made.writestr("zeros", bytes(10**8))
     return files
 
-# %% ../nbs/34_reliability.ipynb #1fb69396
+# %% ../nbs/34_reliability.ipynb #1245de22
 def outside(
     work: Path,  # where an archive is unpacked, into `to`
 ) -> set:  # of paths
@@ -678,7 +679,7 @@ def good_archive(
         for one in files:
             made.add(one, one.name)
 
-# %% ../nbs/34_reliability.ipynb #0916a216
+# %% ../nbs/34_reliability.ipynb #62204881
 DEEP = functools.reduce(lambda inner, _: [inner], range(3000), 0)
 ODD = (None, [], -1, 1e30, nan, "x" * 30, [nan] * 3, ["a", "a"], [1] * 40, [2**40] * 4, {"a": 1}, DEEP)
 FIELDS = ("memory", "classes", "mean", "std", "storage", "clip_shape", "bytes", "config")
@@ -744,7 +745,7 @@ def distilled_files(suite: Suite) -> list:  # of `Tally`
         tally.add(found if found == "refused" else f"{name}: {found}")
     return [tally]
 
-# %% ../nbs/34_reliability.ipynb #d6cccc4f
+# %% ../nbs/34_reliability.ipynb #ad8cdc18
 BAD = """
 judge.lr .inf|judge.lr .nan|judge.lr -1|judge.lr x|judge.lr 1e400|judge.epochs 0|judge.epochs 1.5
 judge.epochs 1e30|judge.epochs [1]|judge.networks 0|judge.networks -3|judge.networks 1e9|judge.batch 0
@@ -801,7 +802,7 @@ def processor_time(
     took = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(took.ru_utime + took.ru_stime)
 
-# %% ../nbs/34_reliability.ipynb #fac90c09
+# %% ../nbs/34_reliability.ipynb #d6fad069
 def large_set(suite: Suite) -> Tally:
     "Many videos of many classes, from files to a report."
     study, folder = suite.study, suite.fresh(frames=False)
@@ -864,7 +865,7 @@ def large(suite: Suite) -> list:  # of `Tally`
     "Many videos, and one that is long."
     return [large_set(suite), long_video(suite)]
 
-# %% ../nbs/34_reliability.ipynb #ecbb2dbb
+# %% ../nbs/34_reliability.ipynb #d6ce5a95
 TRY = {"kills": kills, "commands": commands, "signals": signals, "full disk": full_disk, "read-only": no_rights}
 TRY |= {"two at once": two_at_once, "damage": damage, "reports": reports, "archives": archives}
 TRY |= {"distilled files": distilled_files, "parameters": wrong_parameters, "large": large}
@@ -910,7 +911,7 @@ def faults_table(
             lines.append(line | {"note": one["note"]})
     return pd.DataFrame(lines)
 
-# %% ../nbs/34_reliability.ipynb #b337d7af
+# %% ../nbs/34_reliability.ipynb #bed601f2
 def faults_findings(
     result: dict,  # of `reliability`
 ) -> list:  # sentences
