@@ -7,7 +7,7 @@ __all__ = ['DAMAGES', 'FAULTS', 'NOW', 'EXPERTS', 'LEARNED', 'ENGINES', 'KINDS',
            'Ended', 'start', 'end', 'call', 'run_command', 'command', 'kill', 'Events', 'arm', 'toy_videos',
            'toy_study', 'run_toy', 'toy_command', 'outcome', 'verdict']
 
-# %% ../nbs/33_faults.ipynb #505f0e8c
+# %% ../nbs/33_faults.ipynb #80c1285d
 import functools
 import json
 import multiprocessing
@@ -41,7 +41,7 @@ from .trials import tune
 from .tuning import Tuning
 from .videos import write_video
 
-# %% ../nbs/33_faults.ipynb #682e1465
+# %% ../nbs/33_faults.ipynb #b8c5983f
 def flip_bit(
     path: Path,  # a file, changed in place
     seed: int,  # decides which
@@ -76,7 +76,7 @@ def cut_off(
 
 DAMAGES = {"a bit flipped": flip_bit, "4 KiB of zeros": blank_block, "cut off": cut_off}
 
-# %% ../nbs/33_faults.ipynb #4fb21c65
+# %% ../nbs/33_faults.ipynb #140b9b56
 @dataclass(frozen=True)
 class Ended:
     "How a process ended."
@@ -165,7 +165,7 @@ def command(
     "A command as from a terminal, in a forked process."
     return call(run_command, *map(str, words), folder=folder, **others)
 
-# %% ../nbs/33_faults.ipynb #8fb9f085
+# %% ../nbs/33_faults.ipynb #6360b2ac
 def kill(*numbers):  # of processes
     "SIGKILL, one after the other."
     for number in numbers:
@@ -218,7 +218,7 @@ def arm():
     if RUN in os.environ:
         Events(*json.loads(os.environ.get(NOW, "[0]")))
 
-# %% ../nbs/33_faults.ipynb #965596c8
+# %% ../nbs/33_faults.ipynb #5e9c6416
 def toy_videos(
     folder: Path,  # made
     classes: int = 3,  # each a place and a direction
@@ -254,7 +254,7 @@ LEARNED = {  # objective → row, its parameters
 ENGINES = {"evaluation": evaluation, "taxonomy": taxonomy, "motion": motion, "tuning": tune}
 KINDS = {"evaluation": Evaluation, "taxonomy": Taxonomy, "motion": Motion, "tuning": Tuning}
 
-# %% ../nbs/33_faults.ipynb #56060869
+# %% ../nbs/33_faults.ipynb #5d28f45b
 def toy_study(
     kind: str,  # an objective of LEARNED, or a study of KINDS
     data: Path,  # list of its videos
@@ -313,7 +313,7 @@ def _compared(study):
     comparison = compare(study)
     return comparison, comparison.results()
 
-# %% ../nbs/33_faults.ipynb #6eaea38b
+# %% ../nbs/33_faults.ipynb #4a1c486e
 def toy_command(
     kind: str,  # as for `toy_study`
     data: Path,  # as there
@@ -326,7 +326,7 @@ def toy_command(
     (folder / "toy.yaml").write_text(yaml.safe_dump({k: v for k, v in given.items() if k != "out"}))
     return ["run", name, "--recipe", "toy.yaml", "--out", "out"]
 
-# %% ../nbs/33_faults.ipynb #84c88d43
+# %% ../nbs/33_faults.ipynb #d47f2fff
 TIMED = {"date", "timing", "environment", "checksum", "learning", "scoring", "wall", "step_memory", "learned"}
 
 
