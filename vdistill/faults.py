@@ -260,7 +260,11 @@ def toy_study(
     data: Path,  # list of its videos
 ) -> tuple:  # name of the study, its parameters
     "A study of about a second."
-    shared = {"data": {"name": str(data), "size": 16, "frames": 4}, "network": {"widths": [4, 4, 4]}, "seeds": [0]}
+    shared = {
+        "data": {"name": str(data), "size": 16, "frames": 4},
+        "network": {"widths": [4, 4, 4]},
+        "seeds": [0],
+    }
     shared |= {"judge": {"networks": 1, "epochs": 3}, "out": "out", "device": "cpu"}
     if kind in LEARNED:
         memory, parameters = LEARNED[kind]

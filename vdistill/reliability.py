@@ -168,7 +168,11 @@ class Suite:
         if (kind, by_command) not in self.runs:
             folder = self.fresh()
             words = toy_command(kind, self.data, folder) if by_command else None
-            run = functools.partial(command, *words) if words else functools.partial(call, run_toy, kind, self.data)
+            run = (
+                functools.partial(command, *words)
+                if words
+                else functools.partial(call, run_toy, kind, self.data)
+            )
             done = run(folder=folder)
             if done.status or not outcome(folder / "out"):
                 raise RuntimeError(f"{kind}, undisturbed, ended with {done.status}: {done.said}")
@@ -187,7 +191,11 @@ def kills(suite: Suite) -> list:  # of `Tally`
     "SIGKILL of a study at a random step or durable write, then the same again."
     tallies = []
     for kind in suite.kinds:
-        tally, g, (_, _, n) = Tally("SIGKILL", kind, after=0), suite.random("kill", kind), suite.undisturbed(kind)
+        tally, g, (_, _, n) = (
+            Tally("SIGKILL", kind, after=0),
+            suite.random("kill", kind),
+            suite.undisturbed(kind),
+        )
         for _ in range(suite.tries):
             folder = suite.fresh()
             hit = call(run_toy, kind, suite.data, g.randint(1, n), folder=folder)
@@ -368,7 +376,9 @@ def full_disk(suite: Suite) -> list:  # of `Tally`
                 tally.note = "skipped: mounting is not permitted"
             for _ in range(suite.share(one_of) if limit or mounts else 0):
                 size = max(int(size_of(*files) * g.uniform(0.05, 0.95)), 4096)
-                tally.add(make(suite, kind, size, max(int(most * g.uniform(0.05, 0.95)), 100) if limit else 0))
+                tally.add(
+                    make(suite, kind, size, max(int(most * g.uniform(0.05, 0.95)), 100) if limit else 0)
+                )
             tallies.append(tally)
     return tallies
 
@@ -516,7 +526,9 @@ def damage(suite: Suite) -> list:  # of `Tally`
             for _ in range(suite.share(5)):
                 folder = suite.place / "damaged"
                 shutil.copytree(base, folder)
-                files = sorted(file for file in folder.glob(pattern) if file.is_file() and file.stat().st_size)
+                files = sorted(
+                    file for file in folder.glob(pattern) if file.is_file() and file.stat().st_size
+                )
                 if files:
                     file = g.choice(files)
                     change(file, g.randrange(2**31))
@@ -574,7 +586,17 @@ def unpack_here(
         sys.exit(2)
 
 
-NAMES = ("../out", "/tmp/vdistill-out", "a/../../out", "..", "C:\\out", "..\\out", "a\0b", "n" * 300, "./../out")
+NAMES = (
+    "../out",
+    "/tmp/vdistill-out",
+    "a/../../out",
+    "..",
+    "C:\\out",
+    "..\\out",
+    "a\0b",
+    "n" * 300,
+    "./../out",
+)
 LINKS = ("/etc", "..", "../..", "a/../..", "absent")
 
 
@@ -745,7 +767,9 @@ def distilled_files(suite: Suite) -> list:  # of `Tally`
     file = suite.undisturbed(suite.kind("TNM", "DM"))[0] / "out" / "distilled.safetensors"
     good, *made = hostile_sets(file)
     for name, tensors, text in [good, *(made if suite.tries >= 5 else suite.random("sets").sample(made, 12))]:
-        save_file({n: x.contiguous() for n, x in tensors.items()}, folder / "set.safetensors", {"vdistill": text})
+        save_file(
+            {n: x.contiguous() for n, x in tensors.items()}, folder / "set.safetensors", {"vdistill": text}
+        )
         done = call(in_little_memory, run_command, "export", "set.safetensors", folder=folder)
         found = "equal" if done.status == 0 else verdict(done, {}, {}, ("set.safetensors",))
         wanted = "equal" if name == good[0] else "refused"
@@ -791,7 +815,9 @@ def wrong_parameters(suite: Suite) -> list:  # of `Tally`
         found = verdict(done, {}, {}, (word, name.split(".")[0]))
         written = (folder / "out").exists()
         refused = found == "refused" and done.status == 2 and not written
-        tally.add("refused" if refused else f"{name} {value}: {found}, status {done.status}, written {written}")
+        tally.add(
+            "refused" if refused else f"{name} {value}: {found}, status {done.status}, written {written}"
+        )
         shutil.rmtree(folder / "out", ignore_errors=True)
     used = [float(call(processor_time, *pair, folder=folder).lines[-1]) for pair in (pairs[0], pairs[-1])]
     tally.note = f"at most {max(seconds):.1f} s once Python has started"
@@ -873,7 +899,13 @@ def large(suite: Suite) -> list:  # of `Tally`
     return [large_set(suite), long_video(suite)]
 
 # %% ../nbs/34_reliability.ipynb #4c5d8295
-TRY = {"kills": kills, "commands": commands, "signals": signals, "full disk": full_disk, "read-only": no_rights}
+TRY = {
+    "kills": kills,
+    "commands": commands,
+    "signals": signals,
+    "full disk": full_disk,
+    "read-only": no_rights,
+}
 TRY |= {"two at once": two_at_once, "damage": damage, "reports": reports, "archives": archives}
 TRY |= {"distilled files": distilled_files, "parameters": wrong_parameters, "large": large}
 
@@ -930,9 +962,13 @@ def faults_findings(
     kills = [one for one in every if one["after"] is not None and one["fault"] == "SIGKILL"]
     if kills:
         n, after = sum(one["tries"] for one in kills), sum(one["after"] for one in kills)
-        sentences.append(f"Of {n} SIGKILLs {after} came when there was a checkpoint ({100 * after / n:.0f} %).")
+        sentences.append(
+            f"Of {n} SIGKILLs {after} came when there was a checkpoint ({100 * after / n:.0f} %)."
+        )
     sentences += [f"{one['fault']} ({one['of']}) was not survived: {why}" for one, why in lost]
-    return sentences + [f"{one['fault']} ({one['of']}): {one['note']}" for one in every if "skip" in one["note"]]
+    return sentences + [
+        f"{one['fault']} ({one['of']}): {one['note']}" for one in every if "skip" in one["note"]
+    ]
 
 
 def plot_faults(
