@@ -1,4 +1,4 @@
-# make demo | test | lab | notebooks | clean          PYTHON=python3.12 picks another interpreter
+# make demo | test | faults | lab | notebooks | clean          PYTHON=python3.12 picks another interpreter
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 DEMO   := reports/dynamic_finetuning/demo
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lab notebooks clean
+.PHONY: demo test faults lab notebooks clean
 
 # The whole method on the generated digits; run again, it resumes or shows what is there.
 demo: $(STAMP)
@@ -15,6 +15,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@python .ci/test.py
+
+# Kills, full disks, flipped bits and strangers' files, tried and counted: reports/reliability/faults.
+faults: $(STAMP)
+	@python .ci/faults.py
 
 lab: $(STAMP)
 	jupyter lab nbs/

@@ -120,13 +120,15 @@ class Stream:
         most: float,  # bytes
     ):
         self.file, self.most, self.tell, self.close = file, most, file.tell, file.close
+        self.last = b""  # what was read last
 
     def read(self, n=-1):
         "The next bytes; a header that asks for many of them at once is none."
         if not 0 <= n <= 2**24:
             raise tarfile.ReadError(f"a part of {n:,} bytes is no header")
         self.seek(self.tell() + n, False)
-        return self.file.read(n)
+        self.last = self.file.read(n)
+        return self.last
 
     def seek(self, position, move=True):
         "Go to a position."
@@ -148,6 +150,16 @@ def _tar_member(entry):
     )
 
 # %% ../nbs/98a_archives.ipynb #31725d34
+def _whole(archive, stream):
+    "Members of a tar, to its end: a block of zeros, and nothing after it; `tarfile` takes any for one."
+    yield from map(_tar_member, archive)
+    if len(stream.last) < 512 or any(stream.last):
+        raise tarfile.ReadError("it is damaged or cut off")
+    while stream.read(2**16):
+        if any(stream.last):
+            raise tarfile.ReadError("it is damaged: something comes after its end")
+
+
 @contextmanager
 def _tar(file, budget):
     "Members of a tar, packed or not, and what opens one."
@@ -157,7 +169,7 @@ def _tar(file, budget):
     with opener(file, "rb") as unpacked:
         stream = Stream(unpacked, 2 * budget.most + 2**20)  # headers and padding besides
         with tarfile.open(fileobj=stream, mode="r:") as archive:
-            yield map(_tar_member, archive), archive.extractfile
+            yield _whole(archive, stream), archive.extractfile
 
 # %% ../nbs/98a_archives.ipynb #64185891
 def _zip_member(archive, entry):

@@ -213,7 +213,10 @@ def sentences_of(
     return [line for line in lines if not line.startswith(counts)][:most]
 
 # %% ../nbs/25_pages.ipynb #52511b46
-PLAYS = {"moving.webp": "Real clips, and what was learned of them: stills, motion, distilled clips", "clips.gif": "Synthetic clips"}
+PLAYS = {
+    "moving.webp": "Real clips, and what was learned of them: stills, motion, distilled clips",
+    "clips.gif": "Synthetic clips",
+}
 
 
 def moving_image(

@@ -29,11 +29,12 @@ IGNORED = (
     ".gitkeep",
     ".ipynb_checkpoints",
 )  # as if they were absent
-PICTURES = "accuracy_factors bytes cost curves dynamics frame_differences losses"
+PICTURES = "accuracy_factors bytes cost curves dynamics faults frame_differences losses"
 PICTURES += " methods per_class real rungs searched stills"  # of all studies
-LEFT = re.compile(  # what a study leaves in the folder of its report
-    r"report\.(ipynb|html)|results(\.before)?\.json|log\.jsonl|trials\.csv|distilled(-\d+)?\.safetensors"
-    rf"|({PICTURES.replace(' ', '|')}|clips(_.+)?)\.(png|gif)|(moving|steps_\d+)\.webp"
+LEFT = re.compile(  # what a study leaves in the folder of its report, whole or as it was killed
+    r"(report\.(ipynb|html)|results(\.before)?\.json|log\.jsonl|trials\.csv|distilled(-\d+)?\.safetensors"
+    rf"|({PICTURES.replace(' ', '|')}|clips(_.+)?)\.(png|gif)|(moving|steps_\d+)\.webp|{re.escape(MARK)})"
+    r"((\.\d+)?\.part)?"
 )
 PARTS = re.compile(  # what a study leaves in work
     r"(.+-seed\d+-[0-9a-f]{16}|rungs-[0-9a-f]{16}|.+-\d+\.safetensors|trials\.log)(\..*)?"
@@ -312,8 +313,11 @@ def stepped_in(
     out: Path,  # where results have just been written
     seeds: list,  # of its distillations
 ):
-    "Remove what an earlier run left: its results, and sets of seeds that this one has not."
+    "Remove what an earlier run left: its results, sets of seeds that this one has not, halves of files."
     (out / "results.before.json").unlink(missing_ok=True)
+    for path in out.glob("*.part"):
+        if LEFT.fullmatch(path.name):
+            path.unlink()
     names = {f"distilled-{seed}.safetensors" for seed in seeds[1:]}
     for path in out.glob("distilled-*.safetensors"):
         if LEFT.fullmatch(path.name) and path.name not in names:

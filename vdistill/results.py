@@ -19,7 +19,7 @@ import torch
 
 import vdistill
 from .evaluation import percent
-from .kept import write_whole
+from .kept import UNSEALED, sealed, why_unsealed, write_whole
 from .lazily import Lazily
 from .report_folders import report_place, stepped_in
 from .texts import escape_markdown, legible
@@ -136,11 +136,12 @@ def write_results(
 ) -> Path:  # of results.json
     "Write results.json atomically; the last thing that a study does."
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    results = {"status": "complete", "study": study, "date": date, "seeds": seeds, "parameters": parameters}
+    results = {"status": "complete", "checksum": UNSEALED, "study": study, "date": date}
+    results |= {"seeds": seeds, "parameters": parameters}
     results |= {"data": data, "metrics": metrics, "storage": storage, "timing": timing}
     text = json.dumps(jsonable(results | {"environment": environment(device)}), indent=1, allow_nan=False)
     path = report_place(folder) / "results.json"
-    write_whole(path, f"{text}\n".encode())
+    write_whole(path, sealed(f"{text}\n".encode()))
     stepped_in(path.parent, seeds)
     return path
 
@@ -207,11 +208,14 @@ def read_results(
     "The results of a finished run; raises `ReportError` if there are none, or none that can be used."
     path = Path(folder) / "results.json"
     try:
-        results = json.loads(path.read_text(encoding="utf-8"), parse_constant=float)
+        content = path.read_bytes()
+        results = json.loads(content.decode("utf-8"), parse_constant=float)
     except FileNotFoundError:
         raise ReportError(f"{path}: there is no such file; the run has not finished") from None
     except (ValueError, OSError, RecursionError) as e:
         raise ReportError(f"{path}: cannot be read ({e})") from e
+    if (b"checksum" in content or b"blake2b:" in content) and (why := why_unsealed(content)):
+        raise ReportError(f"{path}: {why}")  # one without is of an earlier version
     if not isinstance(results, dict):
         raise ReportError(f"{path}: holds a {type(results).__name__}, not the results of a study")
     if results.get("status") != "complete":
