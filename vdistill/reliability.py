@@ -794,7 +794,7 @@ rows [{memory: frames, objective: DMM}]|rows [{memory: frames, selection: random
 rows [{selection: random, objective: DM}]|rows [{selection: random, name: a/b}]
 rows [{selection: random},{selection: random}]|objectives.DM.steps 0|objectives.DM.steps 1e30
 objectives.DM.steps .inf|objectives.DM.bank -1|objectives.DM.stepps 3|objectives.DN.steps 3|objectives 3
-memories.frames.lr -1|memories.frames.lr .inf|memories.frames.momentum 1|memories.frames.n_syn 0
+memories.frames.lr -1|memories.frames.lr .inf|memories.frames.momentum 1|memories.frames.n_syn -1
 memories.frames.n_syn 99|memories.frames.start zeros|memories.frame.lr 1|selections.random.vpc 0
 selections.randm.vpc 1
 """
