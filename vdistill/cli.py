@@ -36,7 +36,16 @@ from vdistill.recipes import (
     read_recipe,
     resolve,
 )  # fmt: skip
-from .report_folders import DROP, FULL, RUN, begin_report, check_folder, publish, take_for_run
+from vdistill.report_folders import (
+    DROP,
+    FULL,
+    RUN,
+    begin_report,
+    check_folder,
+    publish,
+    take_for_run,
+    take_work,
+)
 
 # %% ../nbs/32_cli.ipynb #66230aa7
 USER_ERRORS = (
@@ -155,6 +164,10 @@ def execute(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.chdir(root), told_to_study(out, drop):
         begin_report(out)
+        if not relative_to(notebook, root).is_relative_to(
+            "."
+        ):  # of the package: its place is no reader's concern
+            notebook = shutil.copy(notebook, f"{out}/work/{notebook.name}")
         try:
             papermill.execute_notebook(
                 str(relative_to(notebook, root)),
@@ -438,9 +451,10 @@ def grid(study, pairs, recipe, out, imports, cores, threads, snakemake):
     from vdistill.grid import plan, run_grid
 
     _, root, out, changed, parameters = asked_for(study, pairs, recipe, out, imports)
-    with contextlib.chdir(root):
+    with contextlib.chdir(root), take_work(check_folder(root / out) / "work", "grid.lock"):
         workflow = plan(study, root, out, changed, parameters, threads)
-    if status := run_grid(workflow, cores * threads, snakemake):
+        status = run_grid(workflow, cores * threads, snakemake)
+    if status:
         raise CommandError(f"some jobs failed; {RESUMES}", 1 if status > 0 else 128 - status)
 
 
