@@ -6,7 +6,7 @@
 __all__ = ['USER_ERRORS', 'RESUMES', 'MACHINE', 'SIGNALS', 'MISTAKES', 'DISK', 'is_user_error', 'Stopped', 'stoppable',
            'Commands', 'machine_error', 'relative_to', 'execute', 'told_to_study', 'why_stopped', 'complete_earlier',
            'finished', 'current', 'show', 'main', 'named_parts', 'drop_named', 'asked_for', 'run', 'tune', 'grid',
-           'recipes', 'notebook', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
+           'recipes', 'notebook', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'card', 'export']
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
@@ -590,6 +590,22 @@ def reports(root):
     click.echo(report_index(relative_to(root or project_root() / "reports", Path.cwd())))
 
 # %% ../nbs/32_cli.ipynb #902d19d1
+@main.command()
+@click.argument("file", type=click.Path())
+@click.option("--out", type=click.Path(), help="File to write, such as README.md [default: the terminal].")
+def card(file, out):
+    "A model card of the distilled set FILE, in the layout that model hubs read."
+    from vdistill.card import card
+    from vdistill.kept import write_whole
+
+    text = card(file)
+    if out and Path(out).exists():
+        raise CommandError(f"{out} is there already; choose another --out")
+    click.echo(out if out else text)
+    if out:
+        write_whole(Path(out), text.encode())
+
+
 @main.command()
 @click.argument("file", type=click.Path())
 @click.option(
