@@ -6,7 +6,7 @@
 __all__ = ['USER_ERRORS', 'RESUMES', 'MACHINE', 'SIGNALS', 'MISTAKES', 'DISK', 'is_user_error', 'Stopped', 'stoppable',
            'Commands', 'machine_error', 'relative_to', 'execute', 'told_to_study', 'why_stopped', 'complete_earlier',
            'finished', 'current', 'show', 'main', 'named_parts', 'drop_named', 'asked_for', 'run', 'tune', 'grid',
-           'recipes', 'notebook', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'export']
+           'recipes', 'notebook', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'card', 'export']
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
@@ -36,7 +36,16 @@ from vdistill.recipes import (
     read_recipe,
     resolve,
 )  # fmt: skip
-from .report_folders import DROP, FULL, RUN, begin_report, check_folder, publish, take_for_run
+from vdistill.report_folders import (
+    DROP,
+    FULL,
+    RUN,
+    begin_report,
+    check_folder,
+    publish,
+    take_for_run,
+    take_work,
+)
 
 # %% ../nbs/32_cli.ipynb #66230aa7
 USER_ERRORS = (
@@ -155,6 +164,10 @@ def execute(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.chdir(root), told_to_study(out, drop):
         begin_report(out)
+        if not relative_to(notebook, root).is_relative_to(
+            "."
+        ):  # of the package: its place is no reader's concern
+            notebook = shutil.copy(notebook, f"{out}/work/{notebook.name}")
         try:
             papermill.execute_notebook(
                 str(relative_to(notebook, root)),
@@ -438,9 +451,10 @@ def grid(study, pairs, recipe, out, imports, cores, threads, snakemake):
     from vdistill.grid import plan, run_grid
 
     _, root, out, changed, parameters = asked_for(study, pairs, recipe, out, imports)
-    with contextlib.chdir(root):
+    with contextlib.chdir(root), take_work(check_folder(root / out) / "work", "grid.lock"):
         workflow = plan(study, root, out, changed, parameters, threads)
-    if status := run_grid(workflow, cores * threads, snakemake):
+        status = run_grid(workflow, cores * threads, snakemake)
+    if status:
         raise CommandError(f"some jobs failed; {RESUMES}", 1 if status > 0 else 128 - status)
 
 
@@ -580,6 +594,22 @@ def reports(root):
     click.echo(index)
 
 # %% ../nbs/32_cli.ipynb #902d19d1
+@main.command()
+@click.argument("file", type=click.Path())
+@click.option("--out", type=click.Path(), help="File to write, such as README.md [default: the terminal].")
+def card(file, out):
+    "A model card of the distilled set FILE, in the layout that model hubs read."
+    from vdistill.card import card
+    from vdistill.kept import write_whole
+
+    text = card(file)
+    if out and Path(out).exists():
+        raise CommandError(f"{out} is there already; choose another --out")
+    click.echo(out if out else text)
+    if out:
+        write_whole(Path(out), text.encode())
+
+
 @main.command()
 @click.argument("file", type=click.Path())
 @click.option(

@@ -18,7 +18,7 @@ from . import __version__
 from .kept import write_whole
 from .parameters import digest, unknown
 from .recipes import CommandError, parameters_of
-from .report_folders import RUN, take_for_job, take_work
+from .report_folders import RUN, take_for_job
 
 # %% ../nbs/31b_grid.ipynb #bb934500
 DECIDES_NOT = ("out", "seeds", "rows", "keep", "pairs", "reuse", "imports")  # of the study, for one row
@@ -162,5 +162,4 @@ def run_grid(
     work = workflow.parent.parent
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow), "--directory", str(work)]
     words += ["--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"]
-    with take_work(work, "grid.lock"):
-        return subprocess.run([*words, "--rerun-triggers", "mtime", *more], check=False).returncode
+    return subprocess.run([*words, "--rerun-triggers", "mtime", *more], check=False).returncode
