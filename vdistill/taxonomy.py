@@ -174,10 +174,10 @@ def peak_bytes(
     )  # else the profiler writes to stderr that it starts and stops
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         step()
-    events = [
-        (e.time_range.end, e.self_cpu_memory_usage) for e in watched.events() if e.self_cpu_memory_usage
-    ]
-    return max(itertools.accumulate(size for _, size in sorted(events)), default=0)
+    # each allocation and release by itself: what operators are said to hold leaves out some releases
+    events = [e for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
+    sizes = [size for _, size in sorted((e.start_ns(), e.nbytes()) for e in events)]
+    return max(itertools.accumulate(sizes), default=0)
 
 # %% ../nbs/28_taxonomy.ipynb #21tax024
 def taxonomy(
