@@ -5,10 +5,19 @@ from pathlib import Path
 
 from vdistill.cli import run_study
 from vdistill.recipes import CommandError
+from vdistill.reliability import PARTS
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["DC", "DM", "MTT", "FRePo", "TNM", "evaluation", "taxonomy", "motion", "tuning"]
-FULL = {"kinds": KINDS, "tries": 20, "wrong": 100, "videos": 3000, "classes": 400, "frames": 60_000}
+FULL = {
+    "parts": list(PARTS),
+    "kinds": KINDS,
+    "tries": 20,
+    "wrong": 100,
+    "videos": 3000,
+    "classes": 400,
+    "frames": 60_000,
+}
 
 if __name__ == "__main__":
     try:

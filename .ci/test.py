@@ -159,8 +159,10 @@ def named_recipes(path):
         cells = json.loads(text)["cells"]
         code = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
         text = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-        return {*RECIPE.findall(text), *re.findall(r"recipes/([\w-]+\.ya?ml)", code)}
-    return {name for name in RECIPE.findall(text) if not name[:-5].isupper()}  # NAME.yaml stands for any
+        found = [*RECIPE.findall(text), *re.findall(r"recipes/([\w-]+\.ya?ml)", code)]
+    else:
+        found = RECIPE.findall(text)
+    return {name for name in found if not name[:-5].isupper()}  # NAME.yaml stands for any
 
 
 def one_style(temp):

@@ -21,14 +21,14 @@ from .texts import escape_html, legible
 # %% ../nbs/24b_cards.ipynb #c1542504
 def recipe_head(
     text: str,  # of a recipe
-) -> dict:  # 'question', 'Command', 'Time', 'Expect': what its comments on top say
+) -> dict:  # 'question', 'Command', 'Values', 'Time', 'Expect': what its comments on top say
     "The comments on top of a recipe, by their words."
     found, word = {"question": ""}, "question"
     for line in text.splitlines():
         if not line.startswith("#"):
             break
         line = line.lstrip("#").strip()
-        if match := re.match(r"(Command|Time|Expect):\s*(.*)", line):
+        if match := re.match(r"(Command|Values|Time|Expect|Ours):\s*(.*)", line):
             word, line = match.groups()
         found[word] = f"{found.get(word, '')} {line}".strip()
     return found

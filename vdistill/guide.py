@@ -129,13 +129,19 @@ class StudyCommand(click.Command):
                 formatter.write_dl(lines)
 
 # %% ../nbs/31a_guide.ipynb #48625f65
-PARTS = ("Command", "Time", "Expect", "Ours")  # of a recipe's comment; what comes first is its question
+PARTS = (
+    "Command",
+    "Values",
+    "Time",
+    "Expect",
+    "Ours",
+)  # of a recipe's comment; what comes first is its question
 NUMBER = r"\d+\.\d ± \d+\.\d"
 
 
 def recipe_comment(
     path: str | Path,  # of a recipe
-) -> dict:  # question, command, time, expect, ours: one line each; what is absent is empty
+) -> dict:  # question, command, values, time, expect, ours: one line each; what is absent is empty
     "What a recipe says of itself."
     told, part = {name.lower(): "" for name in ("question", *PARTS)}, "question"
     for line in Path(path).read_text(encoding="utf-8").splitlines():
