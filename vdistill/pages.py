@@ -21,7 +21,7 @@ import nh3
 from nbconvert import HTMLExporter
 from PIL import Image
 
-from .cards import NOTHING, best_accuracy, card, code_state, headline, plain
+from .cards import best_accuracy, card, code_state, headline, plain
 from .kept import write_whole
 from .page_style import page
 from .report_folders import MARK, files_of
