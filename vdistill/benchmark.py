@@ -61,10 +61,10 @@ class Evaluation(Study):
 
     def check_surroundings(self):
         "See `Study`; also the reports of `reuse` have to be there."
-        super().check_surroundings()
         for folder in self.reuse:
             if not (Path(folder) / "results.json").is_file():
                 raise ParameterError(f"reuse names {folder!r}; allowed: folders of finished reports")
+        super().check_surroundings()
 
     def is_crossed(self, row):
         "Whether a row is judged in more than one way."

@@ -26,6 +26,7 @@ from .guide import StudyCommand, recipe_told, recipes_listed
 from vdistill.recipes import (
     STUDIES,
     CommandError,
+    check,
     check_data,
     completed,
     differences,
@@ -370,7 +371,7 @@ def asked_for(
         given["imports"] = [*given.get("imports", []), *files]
     with contextlib.chdir(root):
         changed, parameters = resolve(study, notebook, given | {"out": str(out)}, single)
-        parameters_of(study).from_dict(parameters).check_surroundings()
+        check(study, parameters)
     check_data(*(parameters["data"][name] for name in ("name", "fold", "training", "outside")))
     return notebook, root, out, changed, parameters
 

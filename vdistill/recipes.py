@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['STUDIES', 'PARTS', 'CommandError', 'parameters_of', 'Yaml', 'parse_value', 'read_recipe', 'recipe_comment',
-           'notebook_defaults', 'places', 'find_notebook', 'find_recipe', 'reach', 'resolve', 'check_data', 'flat',
-           'completed', 'differences']
+           'notebook_defaults', 'places', 'find_notebook', 'find_recipe', 'reach', 'check', 'resolve', 'check_data',
+           'flat', 'completed', 'differences']
 
 # %% ../nbs/31_recipes.ipynb #7ec1be03
 import ast
 import json
 import re
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import click
 import yaml
 
 from .declared import check_declared, declared_names
+from .lazily import refusal
+from .parameters import ParameterError
 from .texts import legible
 
 # %% ../nbs/31_recipes.ipynb #7ec1be06
@@ -198,6 +201,14 @@ def reach(
     values[name] = value
 
 
+def check(
+    study: str,  # one of STUDIES
+    values: dict,  # its parameters, nested
+):
+    "Raise `ParameterError` for what cannot be, or cannot be here."
+    parameters_of(study).from_dict(values).check_surroundings()
+
+
 def resolve(
     study: str,  # one of STUDIES
     notebook: str | Path,  # its notebook
@@ -210,6 +221,8 @@ def resolve(
     for path, value in (pairs or {}).items():
         reach(values, path, value)
     check_declared(values, declared_names(*STUDIES[study]))  # at once: what follows imports torch
+    if not values.get("imports") and (said := refusal(partial(check, study, values), ParameterError)):
+        raise ParameterError(said)
     checked = parameters_of(study).from_dict(values).asdict()
     return {
         name: value for name, value in values.items() if name not in usual or value != usual[name]
