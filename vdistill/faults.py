@@ -265,7 +265,7 @@ def toy_study(
         "network": {"widths": [4, 4, 4]},
         "seeds": [0],
     }
-    shared |= {"judge": {"networks": 1, "epochs": 3}, "out": "out", "device": "cpu"}
+    shared |= {"judge": {"networks": 1, "epochs": 3}, "out": "out", "device": "cpu", "keep": ""}
     if kind in LEARNED:
         memory, parameters = LEARNED[kind]
         row = {"memory": memory, "objective": kind}
@@ -276,7 +276,11 @@ def toy_study(
     own = {
         "evaluation": {"rows": [{"selection": "random"}, {"selection": "whole"}, *two]},
         "taxonomy": {"n_syn": [2, 4], "n_real": [4], "segments": [1, 2], "interpolations": ["duplicate"]},
-        "motion": {"rows": [{"selection": "random"}, two[0]], "selections": {}},
+        "motion": {
+            "rows": [{"selection": "random"}, two[0]],
+            "rearranged": ["full clips (DM)"],
+            "selections": {},
+        },
         "tuning": {"rows": two[:1], "trials": 3, "rounds": 1, "rungs": [0.5, 1.0]},
     }[kind]
     if kind == "tuning":

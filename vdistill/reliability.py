@@ -25,7 +25,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import nan
@@ -126,7 +128,7 @@ class Suite:
         self.study, self.tries, self.kinds = study, study.tries, study.kinds
         self.place = Path(tempfile.mkdtemp(prefix="vdistill-faults-"))
         self.data = toy_videos(self.place / "videos")
-        self.count, self.runs = 0, {}
+        self.count, self.runs, self.once = 0, {}, threading.RLock()
 
     def close(self):
         "Remove all of it."
@@ -146,39 +148,42 @@ class Suite:
 
     def fresh(self, frames: bool = True) -> Path:
         "A new folder, with decoded frames."
-        self.count += 1
-        folder = self.place / f"try{self.count}"
-        folder.mkdir()
+        with self.once:
+            self.count += 1
+            folder = self.place / f"try{self.count}"
+            folder.mkdir()
         if frames:
             shutil.copytree(self.cache() / "cache", folder / "cache")
         return folder
 
     def cache(self) -> Path:
         "A folder whose cache holds the frames of the toy videos, and nothing else."
-        folder = self.place / "frames"
-        if not folder.exists():
-            folder.mkdir()
-            words = ("prepare", self.data, "--size", 16, "--workers", 1)
-            if (done := command(*words, folder=folder)).status:
-                raise RuntimeError(done.said)
-        return folder
+        with self.once:
+            folder = self.place / "frames"
+            if not folder.exists():
+                folder.mkdir()
+                words = ("prepare", self.data, "--size", 16, "--workers", 1)
+                if (done := command(*words, folder=folder)).status:
+                    raise RuntimeError(done.said)
+            return folder
+
+    def run(self, kind: str, by_command: bool) -> tuple:
+        "Folder, outcome and number of events of a run without a fault."
+        folder = self.fresh()
+        if by_command:
+            done = command(*toy_command(kind, self.data, folder), folder=folder)
+        else:
+            done = call(run_toy, kind, self.data, folder=folder)
+        if done.status or not outcome(folder / "out"):
+            raise RuntimeError(f"{kind}, undisturbed, ended with {done.status}: {done.said}")
+        events = folder / "events"
+        return folder, outcome(folder / "out"), int(events.read_text()) if events.exists() else 0
 
     def undisturbed(self, kind: str, by_command: bool = False) -> tuple:
         "The folder of a run without a fault, what it found, and how many events it had."
-        if (kind, by_command) not in self.runs:
-            folder = self.fresh()
-            words = toy_command(kind, self.data, folder) if by_command else None
-            run = (
-                functools.partial(command, *words)
-                if words
-                else functools.partial(call, run_toy, kind, self.data)
-            )
-            done = run(folder=folder)
-            if done.status or not outcome(folder / "out"):
-                raise RuntimeError(f"{kind}, undisturbed, ended with {done.status}: {done.said}")
-            events = folder / "events"
-            n = int(events.read_text()) if events.exists() else 0
-            self.runs[kind, by_command] = (folder, outcome(folder / "out"), n)
+        with self.once:
+            if (kind, by_command) not in self.runs:
+                self.runs[kind, by_command] = self.run(kind, by_command)
         return self.runs[kind, by_command]
 
     def again(self, kind: str, folder: Path, names: tuple = ("nothing that can be refused",)) -> str:
@@ -922,14 +927,18 @@ def reliability(
     "Try everything, part by part."
     locks, suite = take_for_study(Path(study.out)), Suite(study)
     facts = [code_digest(), {**study.asdict(), "out": "", "parts": []}]
-    tallies = {}
+
+    def counted(part):
+        "The tallies of one part, now or earlier."
+        folder = Path(study.out) / "work" / f"{part}-seed{study.seed}-{digest(part, *facts)}"
+        made = kept_json(folder / "tallies.json", lambda: [asdict(one) for one in TRY[part](suite)])
+        tries, lost = sum(one["tries"] for one in made), sum(len(one["lost"]) for one in made)
+        say(f"{part}: {tries} tries, {lost} did not survive")
+        return made
+
     try:
-        for part in study.parts:
-            folder = Path(study.out) / "work" / f"{part}-seed{study.seed}-{digest(part, *facts)}"
-            made = kept_json(folder / "tallies.json", lambda: [asdict(one) for one in TRY[part](suite)])
-            tries, lost = sum(one["tries"] for one in made), sum(len(one["lost"]) for one in made)
-            say(f"{part}: {tries} tries, {lost} did not survive")
-            tallies[part] = made
+        with ThreadPoolExecutor(2) as pool:
+            tallies = dict(zip(study.parts, pool.map(counted, study.parts)))
     finally:
         suite.close()
         del locks
