@@ -1,4 +1,4 @@
-# make demo | test | faults | lab | notebooks | clean          PYTHON=python3.12 picks another interpreter
+# make demo | test | faults | slurm | lab | notebooks | clean     PYTHON=python3.12 picks another interpreter
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 DEMO   := reports/dynamic_finetuning/demo
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test faults lab notebooks clean
+.PHONY: demo test faults slurm lab notebooks clean
 
 # The whole method on the generated digits; run again, it resumes or shows what is there.
 demo: $(STAMP)
@@ -19,6 +19,10 @@ test: $(STAMP)
 # Kills, full disks, flipped bits and strangers' files, tried and counted: reports/reliability/faults.
 faults: $(STAMP)
 	@python .ci/faults.py
+
+# A grid through a real SLURM of one node, this machine (root, Debian), compared with the whole run.
+slurm: $(STAMP)
+	@python .ci/slurm.py
 
 lab: $(STAMP)
 	jupyter lab nbs/

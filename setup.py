@@ -44,7 +44,7 @@ def listed(name):
 
 extras = {name: listed(f"{name}_requirements") for name in ("video", "studies", "grid")}
 extras["studies"] += extras["video"]
-extras["dev"] = [*extras["studies"], *cfg["dev_requirements"].split()]
+extras["dev"] = [*extras["studies"], *extras["grid"], *cfg["dev_requirements"].split()]
 
 setup(
     cmdclass={"build_py": BuildWithStudies},

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -298,8 +298,39 @@ def misspelled(book):
     return check
 
 
+def kill_learning(work, running):
+    "SIGKILL the job of the row that learns, once it has begun."
+    while not running.done():
+        time.sleep(0.05)
+        if not any(work.glob("*-seed0-*/row.txt")):
+            continue
+        commands = json.loads((work / "grid" / "jobs.json").read_text())["rows"]
+        key = next(key for key, command in commands.items() if "--only-row distilled" in command)
+        holder = json.loads((work / f"{key}.job.lock.holder").read_text())
+        os.kill(holder["process"], signal.SIGKILL)
+        return
+
+
+def grid_goes_on(whole, temp):
+    "vdistill grid: two jobs at once, one killed; the same command then ends as the whole run did."
+    out = whole.with_name("grid")
+    command = [BIN / "vdistill", "grid", whole.parent.name, "--out", out, "--cores", "2"]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(call, command, temp, "cli", LIMIT["study"])
+        kill_learning(out / "work", running)
+        text, status = running.result()
+    if status != 1 or "Execute 2 jobs" not in text or "some jobs failed" not in text:
+        raise CheckFailed(f"grid, a job killed: exit status {status}\n{text}")
+    if (out / "results.json").exists() or len(list((out / "work").glob("job-*/done.json"))) != 1:
+        raise CheckFailed(f"grid, a job killed: not one of two jobs is done\n{text}")
+    must(command, temp, "cli", LIMIT["study"])
+    found, wanted = (json.loads((folder / "results.json").read_text()) for folder in (out, whole))
+    if found["metrics"] != wanted["metrics"]:
+        raise CheckFailed(f"grid: {found['metrics']} is not {wanted['metrics']}")
+
+
 def command_line(name):
-    "vdistill run, the same again, export and reports, as a user types them."
+    "vdistill run, the same again, export and reports, the same as jobs, as a user types them."
 
     def check(temp):
         vdistill, root = BIN / "vdistill", temp / "out" / "reports"
@@ -324,6 +355,7 @@ def command_line(name):
         )
         if status != 2 or "datasett" not in out_text:
             raise CheckFailed(f"a misspelled parameter: exit status {status}\n{out_text}")
+        grid_goes_on(out, temp)
 
     return check
 

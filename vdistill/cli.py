@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['USER_ERRORS', 'RESUMES', 'MACHINE', 'SIGNALS', 'MISTAKES', 'DISK', 'is_user_error', 'Stopped', 'stoppable',
            'Commands', 'machine_error', 'relative_to', 'execute', 'told_to_study', 'why_stopped', 'complete_earlier',
-           'finished', 'current', 'show', 'main', 'named_parts', 'drop_named', 'asked_for', 'run', 'tune', 'grid',
-           'recipes', 'notebook', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'card', 'export']
+           'finished', 'current', 'show', 'shown', 'main', 'named_parts', 'drop_named', 'asked_for', 'run', 'tune',
+           'grid', 'recipes', 'notebook', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'card', 'export']
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
@@ -297,6 +297,21 @@ def show(
     page = out / "report.html"
     click.echo(f"report: {page if page.exists() else out / 'report.ipynb'}")
 
+
+def shown(
+    out: Path,  # folder of the report
+    study: str,  # its name
+    parameters: dict,  # asked for, checked
+) -> bool:  # False: it has to run
+    "Show a finished run with these parameters, if one is there; raises `CommandError` for one with others."
+    complete_earlier(out)
+    results = finished(out, parameters)
+    if not results or not current(results, study, parameters):
+        return False
+    click.echo("this run is finished; `vdistill run --force` runs it again")
+    show(out, results)
+    return True
+
 # %% ../nbs/32_cli.ipynb #1264db12
 @click.group(cls=Commands, context_settings=dict(help_option_names=["-h", "--help"]))
 @click.version_option(package_name="vdistill")
@@ -419,17 +434,11 @@ def run(study, pairs, recipe, out, force, restart_part, imports, only_row, only_
         with contextlib.chdir(root):
             click.echo(f"done: {run_job(study, parameters, only_row, only_seed)}")
         return
-    folder, results = relative_to(root / out, Path.cwd()), None
-    if not force and not restart_part:
-        complete_earlier(folder)
-        results = finished(folder, parameters)
-    if results and current(results, study, parameters):
-        click.echo("this run is finished; --force runs it again")
-        show(folder, results)
-    else:
-        rows = parameters_of(study).from_dict(parameters).make_rows()
-        drop = partial(drop_named, root / out / "work", restart_part, parameters["data"]["name"], rows)
-        run_study(notebook, root, out, changed, force, drop if restart_part else None)
+    if not force and not restart_part and shown(relative_to(root / out, Path.cwd()), study, parameters):
+        return
+    rows = parameters_of(study).from_dict(parameters).make_rows()
+    drop = partial(drop_named, root / out / "work", restart_part, parameters["data"]["name"], rows)
+    run_study(notebook, root, out, changed, force, drop if restart_part else None)
 
 
 @main.command(cls=type("TuneCommand", (StudyCommand,), {"study": "tuning"}), params=run.params[1:])
@@ -449,9 +458,13 @@ def grid(study, pairs, recipe, out, imports, cores, threads, snakemake):
     """Run rows and seeds of a study as jobs of their own, by Snakemake, then write the report.
 
     Other options are Snakemake's: --executor slurm --jobs 64. The same command again goes on where it was."""
-    from vdistill.grid import plan, run_grid
+    from vdistill.grid import check_options, plan, run_grid, study_of_jobs
 
+    check_options(snakemake)
     _, root, out, changed, parameters = asked_for(study, pairs, recipe, out, imports)
+    study_of_jobs(study, parameters)
+    if shown(relative_to(root / out, Path.cwd()), study, parameters):
+        return
     with contextlib.chdir(root), take_work(check_folder(root / out) / "work", "grid.lock"):
         workflow = plan(study, root, out, changed, parameters, threads)
         status = run_grid(workflow, cores * threads, snakemake)
