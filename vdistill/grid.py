@@ -17,6 +17,7 @@ from pathlib import Path
 from . import __version__
 from .kept import write_whole
 from .parameters import digest, unknown
+from .progress import BARS
 from .recipes import CommandError, parameters_of
 from .report_folders import RUN, take_for_job
 
@@ -162,4 +163,6 @@ def run_grid(
     work = workflow.parent.parent
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow), "--directory", str(work)]
     words += ["--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"]
-    return subprocess.run([*words, "--rerun-triggers", "mtime", *more], check=False).returncode
+    words += ["--rerun-triggers", "mtime", *more]
+    env = os.environ | {BARS: "0"}  # several jobs draw no bars into each other
+    return subprocess.run(words, env=env, check=False).returncode
