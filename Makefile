@@ -1,12 +1,17 @@
-# make demo | test | faults | slurm | lab | notebooks | clean     PYTHON=python3.12 picks another interpreter
+# make demo | test | faults | slurm | lab | docs | notebooks | clean     PYTHON=python3.12: another interpreter
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := reports/dynamic_finetuning/demo
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+SHELL  := bash
+.SHELLFLAGS := -o pipefail -c
+# Of what pip tells: each large package, and the long step after the last.
+LARGE  := awk '/^ *(Downloading|Using cached) .*[0-9.]+ [MG]B\)/ { print "  " tolower($$1), $$(NF-2), $$(NF-1), $$NF; fflush() } \
+	/^Installing collected/ { print "  unpacking", NF - 3, "packages"; fflush() }'
 
-.PHONY: demo test faults slurm lab notebooks clean
+.PHONY: demo test faults slurm lab docs notebooks clean
 
 # The whole method on the generated digits; run again, it resumes or shows what is there.
 demo: $(STAMP)
@@ -27,6 +32,10 @@ slurm: $(STAMP)
 lab: $(STAMP)
 	jupyter lab nbs/
 
+# The notebooks and reports as pages in _docs/, to be read from disk or put on any server.
+docs: $(STAMP)
+	@python .ci/docs.py
+
 # Execute every notebook in place, then bring the modules and README.md in step with them.
 notebooks: $(STAMP)
 	nbdev_export
@@ -41,6 +50,6 @@ clean:
 # The stamp lets a second call skip the installation until one of these files changes.
 $(STAMP): settings.ini setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (torch is large: some minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "installing into $(VENV): torch and what it needs are large, some minutes the first time"
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]' | $(LARGE)
 	@touch $@

@@ -1,5 +1,6 @@
 "Everything the package says about itself stands in settings.ini; this file only reads it."
 
+import re
 from configparser import ConfigParser
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -22,6 +23,15 @@ statuses = [
     "7 - Inactive",
 ]
 readme = root / "README.md"
+
+
+def from_anywhere(text):
+    "Markdown whose pictures and links work outside of the checkout: on the page of a package index."
+    raw = cfg["git_url"].replace("github.com", "raw.githubusercontent.com") + f"/{cfg['branch']}/"
+    page = f"{cfg['git_url']}/blob/{cfg['branch']}/"
+    near = r"\]\((?![a-z]+:|/|#)"
+    text = re.sub(rf"(!\[[^]]*{near})", rf"\g<1>{raw}", text)
+    return re.sub(rf"({near})", rf"\g<1>{page}", text)
 
 
 class BuildWithStudies(build_py):
@@ -51,7 +61,9 @@ setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=readme.read_text(encoding="utf-8") if readme.exists() else cfg["description"],
+    long_description=from_anywhere(readme.read_text(encoding="utf-8"))
+    if readme.exists()
+    else cfg["description"],
     long_description_content_type="text/markdown",
     author=cfg["author"],
     author_email=cfg["author_email"],

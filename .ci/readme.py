@@ -12,10 +12,14 @@ directive = re.compile(r"^#\|\s*(.*)$", re.M)
 link = re.compile(r"(\]\()([^)#\s][^)\s]*)")
 
 
+def marks(cell):
+    "The words of nbdev's directives in a cell."
+    return {word.rstrip(":") for line in directive.findall(cell.source) for word in line.split()}
+
+
 def hidden(cell):
     "Whether the cell is bookkeeping that a reader of the README has no use for."
-    words = {word.rstrip(":") for line in directive.findall(cell.source) for word in line.split()}
-    return bool(words & {"hide", "default_exp", "export"})
+    return bool(marks(cell) & {"hide", "default_exp", "export"})
 
 
 def from_root(match):

@@ -54,13 +54,13 @@ def copy_tree(to):
     (to / "data").mkdir()
 
 
-def environment(temp, name):
-    "One thread a job, a cache of its own, and the copied tree first on the import path."
+def environment(temp, name, path=None):
+    "One thread a job, a cache of its own, and the copied tree (or `path`) first on the import path."
     env = dict(
         os.environ,
         OMP_NUM_THREADS="1",
         MKL_NUM_THREADS="1",
-        PYTHONPATH=str(temp / "tree"),
+        PYTHONPATH=str(path or temp / "tree"),
         PYTHONDONTWRITEBYTECODE="1",
         PATH=f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
     )
@@ -70,12 +70,12 @@ def environment(temp, name):
     return env
 
 
-def call(command, temp, name, limit, cwd=None):
+def call(command, temp, name, limit, cwd=None, path=None):
     "Exit status and output of `command`, stopped with all its children after `limit` seconds."
     job = subprocess.Popen(
         [str(c) for c in command],
         cwd=cwd or temp / "tree",
-        env=environment(temp, name),
+        env=environment(temp, name, path),
         text=True,
         errors="replace",
         stdout=subprocess.PIPE,
@@ -93,9 +93,9 @@ def call(command, temp, name, limit, cwd=None):
             job.wait()
 
 
-def must(command, temp, name, limit=LIMIT["tool"], cwd=None):
+def must(command, temp, name, limit=LIMIT["tool"], **where):
     "The output of a command that has to succeed."
-    out, status = call(command, temp, name, limit, cwd)
+    out, status = call(command, temp, name, limit, **where)
     if status:
         raise CheckFailed(f"exit status {status}\n{out}")
     return out
@@ -360,6 +360,40 @@ def command_line(name):
     return check
 
 
+def commands_hold(temp):
+    "Every command that README.md and the recipes name is run, or checked up to where its work begins."
+    must([sys.executable, ".ci/commands.py"], temp, "commands", LIMIT["notebook"])
+
+
+def documentation(temp):
+    "The pages of the documentation are made, and no link in them leads nowhere."
+    must([sys.executable, ".ci/docs.py", "--out", temp / "docs"], temp, "docs", LIMIT["notebook"])
+
+
+def wheel(temp):
+    "A wheel alone is whole: its page on an index, the command and its studies, outside of any checkout."
+    site, desk = temp / "site", temp / "desk"
+    desk.mkdir()
+    source = shutil.copytree(temp / "tree", temp / "source")  # building leaves folders
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    must([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", temp, source], temp, "wheel")
+    must([*pip, "install", "--no-deps", "--no-index", "--target", site, *temp.glob("*.whl")], temp, "wheel")
+    page = next(site.glob("vdistill-*/METADATA")).read_text(encoding="utf-8")
+    if near := re.findall(r"\]\((?!https?://)([^)]*)\)", page):
+        raise CheckFailed(f"addresses that lead nowhere on a package index: {near}")
+    inside = {"cwd": desk, "path": site}
+    must([site / "bin" / "vdistill", "recipes"], temp, "wheel", **inside)
+    must([site / "bin" / "vdistill", "run", "--help"], temp, "wheel", **inside)
+    book = Path(must([site / "bin" / "vdistill", "notebook", "evaluation"], temp, "wheel", **inside).strip())
+    if not book.is_relative_to(site):
+        raise CheckFailed(f"the study is not that of the wheel: {book}")
+    papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", book, "out.ipynb", "-k", "python3"]
+    must(papermill, temp, "wheel", LIMIT["study"], **inside)
+    found = json.loads((desk / "reports" / "evaluation" / "smoke" / "results.json").read_text())
+    if found.get("status") != "complete":
+        raise CheckFailed(f"results.json has status {found.get('status')!r}")
+
+
 def all_checks():
     "The checks as (name, function): those of the tree, and those that execute something, longest first."
     nbs = ROOT / "nbs"
@@ -377,6 +411,11 @@ def all_checks():
         books.append(Path("nbs/index.ipynb"))
     run = [(f"study {b.stem}", study(b)) for b in studies]
     run += [(f"command line {b.stem}", command_line(b.stem)) for b in studies if b.stem == "static_learning"]
+    run += [
+        ("wheel by itself", wheel),
+        ("documentation", documentation),
+        ("commands of README and recipes", commands_hold),
+    ]
     run += [(f"notebook {b.stem}", notebook(b)) for b in books]
     run += [(f"misspelled parameter in {b.stem}", misspelled(b)) for b in studies]
     return tree, run

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from .clips import _resized_shape, frames_hash, write_json
 from .folders import DatasetError
-from .kept import read_line, say, sealed_line
+from .kept import read_line, sealed_line
 from .lazily import Lazily
 from .locks import Lock
+from .progress import Stage, say
 from .videos import READER, doubts
 from .workers import LONGEST, _same_file, _stamp, answers_in_order, cores
 
@@ -79,7 +79,7 @@ def _locked(folder):
         yield
 
 # %% ../nbs/93_cache.ipynb #d13ab947
-def _append(folder, videos, root, shape, workers, limit, bar):
+def _append(folder, videos, root, shape, workers, limit, stage):
     "Have `videos` read and append them to the cache in `folder`; `shape`: size, resize, sampling and kept."
     for old in folder.glob("*.part"):
         old.unlink()
@@ -110,7 +110,7 @@ def _append(folder, videos, root, shape, workers, limit, bar):
                 frames.flush()
             index.write(sealed_line({"video": video} | entry))
             index.flush()
-            bar.update()
+            stage.update()
         for file in (frames, index):
             os.fsync(file.fileno())
     for way in ways:
@@ -313,12 +313,9 @@ def _complete(folder, videos, root, shape, workers, limit, progress):
     if trusted:
         _sign(folder, entries, trusted, frame_bytes)
     workers = min(workers or cores(), 1 + len(missing) // 64)  # a process takes seconds to start
-    shown = progress and missing
-    with tqdm(
-        total=len(missing), desc=f"decoding at {shape['size']} px", unit="video", disable=not shown
-    ) as bar:
+    with Stage(f"decoding at {shape['size']} px", len(missing), unit="videos", shown=progress) as stage:
         if missing:
-            _append(folder, missing, root, shape, workers, limit, bar)
+            _append(folder, missing, root, shape, workers, limit, stage)
     entries = _read_index(folder, frame_bytes)[0]
     unreadable = sum("error" in entry for entry in entries.values())
     write_json(folder / "complete.json", shape | {"videos": len(entries), "unreadable": unreadable})
@@ -340,7 +337,7 @@ def frame_cache(
     size: int,  # side of the frames
     resize=None,  # as in `resize_crop`
     workers: int = None,  # processes that decode; None: one a core
-    progress: bool = True,  # show a bar where there is something to decode
+    progress: bool = True,  # tell it where there is something to decode
     sampling: str = "all",  # which frames of a video are kept, see `sampled_frames`
     kept: int = None,  # how many of each video, unless all
     limit: float = 60.0,  # seconds for one video, and one more for each megabyte

@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 
 from .guide import StudyCommand, recipe_told, recipes_listed
+from .progress import BARS, shows_bars
 from vdistill.recipes import (
     STUDIES,
     CommandError,
@@ -193,9 +194,11 @@ def told_to_study(
     out: Path,  # folder of the report
     drop: bool,  # whether the study first removes the parts of earlier runs
 ):
-    "Inside the block the processes that are started know that they run for this command."
+    "Inside the block the processes that are started know that they run for this command, and what it shows."
+    size = shutil.get_terminal_size()
     told = {RUN: str(Path(out).resolve())} | ({DROP: "1"} if drop else {})
-    before = {name: os.environ.pop(name, None) for name in (RUN, DROP)}
+    told |= {BARS: str(int(shows_bars())), "COLUMNS": str(size.columns), "LINES": str(size.lines)}
+    before = {name: os.environ.pop(name, None) for name in (RUN, DROP, BARS, "COLUMNS", "LINES")}
     os.environ.update(told)
     try:
         yield

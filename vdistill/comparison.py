@@ -80,7 +80,7 @@ class Comparison:
 @patch
 def judge(
     self: Comparison,
-    method: str,  # name of the row, for the progress bar
+    method: str,  # name of the row, to tell progress
     seed: int,  # of the distillation
     data,  # a `Memory` as stored, or `Clips`
     training: Training,  # of the judging networks

@@ -18,11 +18,11 @@ from .clips import Clips
 from .digits import APPEARANCE, GENERATED, MOTION, Digits, generate_digits
 from .downloads import fetch
 from .folders import DatasetError, _shown, cache_root, data_root, note_lines, project_root
-from .kept import say
 from .known import KNOWN, _unknown, dataset_names, defaults
 from .layouts import MINIUCF, TRAINING, _layout, list_hmdb, list_kinetics, list_ssv2, list_ucf101
 from .lazily import Lazily
 from .listings import Listing, leaks, list_csv, list_folder
+from .progress import say
 from .texts import legible, safe_name
 
 torch = Lazily("torch")
@@ -83,7 +83,7 @@ def list_videos(
     root: str | Path = None,  # data folder; None: VDISTILL_DATA
     cache: str | Path = None,  # cache folder; None: VDISTILL_CACHE
     digits: Digits = None,  # what a generated set is made of
-    progress: bool = True,  # show a bar where videos are generated
+    progress: bool = True,  # tell it where videos are generated
     training: str = "official",  # or 'all': every clip that is not test trains; in HMDB51's layout
     outside: bool = False,  # whether lists and links may lead out of the data set's folder
 ) -> Listing:
@@ -109,7 +109,7 @@ def list_videos(
 def download(
     name: str,  # of a data set whose terms allow it
     root: str | Path = None,  # data folder; None: VDISTILL_DATA
-    progress: bool = True,  # show a bar
+    progress: bool = True,  # tell it
 ) -> Path:  # the set's folder
     "Fetch and unpack what may be downloaded of a data set; the same call goes on after a break."
     known = KNOWN.get(name)
@@ -282,7 +282,7 @@ def prepare(
     fold: int = 1,  # which official split, where there are several
     root: str | Path = None,  # data folder; None: VDISTILL_DATA
     cache: str | Path = None,  # cache folder; None: VDISTILL_CACHE
-    progress: bool = True,  # show bars
+    progress: bool = True,  # tell it
     digits: Digits = None,  # what a generated set is made of; None: the standard one, with `seed`
     training: str = "official",  # as in `list_videos`
     sampling: str = None,  # which frames of a video are kept: 'all', 'middle', 'spread'; None: see `defaults`
@@ -312,7 +312,7 @@ def open_clips(
     fold: int = 1,  # which official split, where there are several
     root: str | Path = None,  # data folder; None: VDISTILL_DATA
     cache: str | Path = None,  # cache folder; None: VDISTILL_CACHE
-    progress: bool = True,  # show bars
+    progress: bool = True,  # tell it
     digits: Digits = None,  # as in `prepare`
     training: str = "official",  # as in `list_videos`
     sampling: str = None,  # as in `prepare`; then stride counts kept frames

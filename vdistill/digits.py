@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tqdm import tqdm
-
 from .clips import generator
 from .folders import DatasetError
 from .lazily import Lazily
+from .progress import Stage
 from .videos import write_video
 
 torch = Lazily("torch")
@@ -205,7 +204,7 @@ def digit_clip(
 def generate_digits(
     spec: Digits,
     parent: str | Path,  # the set goes into a folder below it, named after the key of `spec`
-    progress: bool = True,  # show a bar
+    progress: bool = True,  # tell it
 ) -> Path:  # with SPLIT/CLASS/*.mp4
     "Write a generated set, unless it is there."
     folder = Path(parent) / f"{spec.name}-{spec.key()}"
@@ -217,10 +216,13 @@ def generate_digits(
         handwritten(spec.seed),
         [(s, c, i) for s in ("train", "val", "test") for c in spec.roles for i in range(getattr(spec, s))],
     )
-    for split, name, i in tqdm(jobs, desc=f"writing {spec.name}", unit="video", disable=not progress):
-        (draft / split / name).mkdir(parents=True, exist_ok=True)
-        clip = digit_clip(name, spec, parts[split], generator(spec.seed, f"{spec.name}/{split}/{name}", i))
-        write_video(draft / split / name / f"{i:04d}.mp4", clip, crf=spec.crf, intra=True)
+    with Stage(f"writing {spec.name}", len(jobs), unit="videos", shown=progress) as stage:
+        for split, name, i in jobs:
+            (draft / split / name).mkdir(parents=True, exist_ok=True)
+            g = generator(spec.seed, f"{spec.name}/{split}/{name}", i)
+            clip = digit_clip(name, spec, parts[split], g)
+            write_video(draft / split / name / f"{i:04d}.mp4", clip, crf=spec.crf, intra=True)
+            stage.update()
     try:
         draft.rename(folder)
     except OSError:  # another process was faster

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import torch
 from fastcore.basics import patch
-from tqdm import tqdm
 
 from vdistill.kept import (
     UNSEALED,
@@ -39,6 +38,7 @@ from vdistill.kept import (
 )
 from .matching import Objective, ObjectiveError
 from .memory import Memory
+from .progress import Stage
 
 # %% ../nbs/16_distillation.ipynb #3b29af70
 def kept_json(
@@ -191,20 +191,19 @@ def distill(
     schedule=None,  # function: share of steps done → factor of all learning rates, e.g. `cosine`; None: 1
     log_every: int = 20,  # steps between log lines
     save_every: int = 100,  # steps between checkpoints
-    title: str = "distil",  # of the progress bar
+    title: str = "distil",  # of the stage, to tell progress
     key: str = "",  # of everything that decides the run: a checkpoint of another is not taken
 ) -> Distilled:
     "The one loop: every memory, every objective, exact resume."
     run = Run(memory, objective, optimiser, Path(folder), score, key)
-    with tqdm(total=steps, initial=run.step, desc=title, mininterval=1) as bar:
+    with Stage(title, steps, run.step, unit="steps") as stage:
         if run.step == 0:
             run.show(steps)
         if run.step == 0 and score:
             run.take_score()
         while run.step < steps:
             loss = run.one_step(schedule(run.step / steps) if schedule else 1.0)
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+            stage.update(note=f"loss {loss:.4g}")
             last = run.step == steps
             run.show(steps)
             if last or run.step % log_every == 0:

@@ -14,9 +14,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from tqdm import tqdm
 
 from .folders import DatasetError
+from .progress import Stage
 
 with warnings.catch_warnings(action="ignore"):
     import pooch  # it asks for widgets that nobody needs here
@@ -44,12 +44,10 @@ def _resume(url, output, _, part, progress):
             if reply.status_code != 206:
                 have = 0  # the server sends all of it again
             total = have + int(reply.headers.get("content-length", 0)) or None
-            bar = tqdm(
-                total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=not progress
-            )
-            with bar, open(part, "ab" if have else "wb") as file:
+            stage = Stage(part.stem, total, have, unit="bytes", shown=progress)
+            with stage, open(part, "ab" if have else "wb") as file:
                 for piece in reply.iter_content(1 << 14):
-                    bar.update(file.write(piece))
+                    stage.update(file.write(piece))
     shutil.move(part, output)
 
 # %% ../nbs/99_downloads.ipynb #92956314
@@ -78,7 +76,7 @@ def fetch(
     url: str,  # of a file; https
     to: str | Path,  # where it goes
     checksum: str = None,  # sha256, or 'md5:…'; None: that of the first download, kept beside the file
-    progress: bool = True,  # show a bar
+    progress: bool = True,  # tell it
 ) -> Path:  # `to`
     "Download a file unless it is there; the same call goes on after a break."
     check_https(url)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from .clips import Clips, generator, normalise, seeded
 from .memory import Memory
 from .networks import make_network
 from .parameters import PROTOCOLS, TRAINERS
+from .progress import Stage
 from .views import random_view
 
 # %% ../nbs/09_evaluation.ipynb #76b7ec7f
@@ -222,6 +222,7 @@ def judge_one(
     mean: tuple,  # of each colour, for `normalise`
     std: tuple,  # of each colour, for `normalise`
     device: str = "cpu",  # where it is trained
+    tell=None,  # function without arguments, called after each epoch; None: nothing
 ) -> dict:  # its scores, with its training accuracy
     "Train network number `index` on `data` and score it: `judge` for one network."
     network = make_network(build, seed, "evaluation", index, device)
@@ -233,11 +234,13 @@ def judge_one(
     looks, every = [], max(training.epochs // 10, 1)
 
     def look(epochs):
-        "Test, where a tenth of the training is over."
-        if epochs % every == 0:
+        "Tell, and by the paper's protocol test where a tenth of the training is over."
+        if tell:
+            tell()
+        if paper and epochs % every == 0:
             looks.append(test_scores(network, test, training, mean, std, seed, device))
 
-    train(network, epoch_of, training, seed * 1000 + index, look if paper else None)
+    train(network, epoch_of, training, seed * 1000 + index, look)
     if not looks:
         looks.append(test_scores(network, test, training, mean, std, seed, device))
     best = max(looks, key=lambda look: look["accuracy"])
@@ -256,11 +259,12 @@ def judge(
     mean: tuple,  # of each colour, for `normalise`
     std: tuple,  # of each colour, for `normalise`
     device: str = "cpu",  # where networks are trained
-    title: str = "",  # for the progress bar
+    title: str = "",  # of the stage, to tell progress; empty: nothing is told
 ) -> list:  # a dict of scores for each network, with its training accuracy
     "Train several fresh networks on a set and test each (arXiv 2312.00362)."
-    each = tqdm(range(n_networks), desc=title or "networks", leave=False, disable=not title)
-    return [judge_one(data, test, build, training, seed, i, mean, std, device) for i in each]
+    about = (data, test, build, training, seed)
+    with Stage(title, n_networks * training.epochs, unit="epochs", shown=bool(title)) as stage:
+        return [judge_one(*about, i, mean, std, device, stage.update) for i in range(n_networks)]
 
 # %% ../nbs/09_evaluation.ipynb #5e74c648
 FITTED = 0.9  # training accuracy from which a network counts as having fitted its set

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from .clips import Clips, generator
 from .evaluation import label_loss, real_batches
-from .kept import put_aside, say, tensors_in, why_unsealed, write_sealed_tensors
+from .kept import put_aside, tensors_in, why_unsealed, write_sealed_tensors
 from .networks import make_network
+from .progress import Stage, say
 
 # %% ../nbs/13_experts.ipynb #9f745154
 def flatten_weights(
@@ -240,14 +240,18 @@ def make_experts(
     folder: Path,  # of these experts; what is there is kept
     n: int,  # experts wanted
     epochs: int,  # of each
-    title: str = "",  # for the progress bar; empty: none
+    title: str = "",  # of the stage, to tell progress; empty: nothing is told
     **settings,  # as for `train_expert`: real, build, mean, std, seed, lr, batch, momentum, fall, device
 ) -> list:  # of `Expert`, all that the folder holds
     "Train as many experts as are missing, and read them all."
     wanted = [Path(folder) / f"expert-{i:03d}.safetensors" for i in range(n)]
     files = sorted({*wanted, *expert_files(folder)})
-    bar = tqdm(files, desc=title, disable=not title, leave=False)
-    return [train_expert(f, index=int(f.stem[7:]), epochs=epochs, **settings) for f in bar]
+    experts = []
+    with Stage(title, len(files), shown=bool(title)) as stage:
+        for file in files:
+            experts.append(train_expert(file, index=int(file.stem[7:]), epochs=epochs, **settings))
+            stage.update()
+    return experts
 
 # %% ../nbs/13_experts.ipynb #93838e04
 def list_experts(

@@ -21,6 +21,7 @@ from pathlib import Path
 from . import __version__
 from .kept import write_whole
 from .parameters import digest, unknown
+from .progress import BARS
 from .recipes import CommandError, parameters_of
 from .report_folders import RUN, take_for_job
 
@@ -196,7 +197,9 @@ def run_grid(
     work = workflow.parent.parent
     words = [sys.executable, "-m", "snakemake", *more, "--snakefile", str(workflow), "--directory", str(work)]
     words += ["--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"]
-    jobs = subprocess.Popen([*words, "--rerun-triggers", "mtime"], start_new_session=True)
+    words += ["--rerun-triggers", "mtime"]
+    env = os.environ | {BARS: "0"}  # several jobs draw no bars into each other
+    jobs = subprocess.Popen(words, start_new_session=True, env=env)
     try:
         return jobs.wait()
     except BaseException:

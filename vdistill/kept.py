@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['UNSEALED', 'sealed', 'why_unsealed', 'write_whole', 'KeptError', 'read_sealed', 'write_sealed_json',
-           'read_sealed_json', 'write_sealed_tensors', 'tensors_in', 'read_sealed_tensors', 'say', 'put_aside',
-           'made_once', 'sealed_line', 'read_line', 'whole_lines', 'append_lines']
+           'read_sealed_json', 'write_sealed_tensors', 'tensors_in', 'read_sealed_tensors', 'put_aside', 'made_once',
+           'sealed_line', 'read_line', 'whole_lines', 'append_lines']
 
 # %% ../nbs/94a_kept.ipynb #a3796493
 import hashlib
 import json
 import os
 import re
-import sys
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+from .progress import say
 
 # %% ../nbs/94a_kept.ipynb #af307005
 UNSEALED = "blake2b:" + 64 * "0"  # what content holds where its checksum is going to stand
@@ -162,13 +163,6 @@ def read_sealed_tensors(
         raise KeptError(f"{path}: {e}") from None
 
 # %% ../nbs/94a_kept.ipynb #6945f55e
-def say(
-    text: str,  # one line
-):
-    "Tell the user, where progress is told too."
-    print(" ".join(text.split()), file=sys.stderr, flush=True)
-
-
 def put_aside(
     path: Path,  # a damaged file
     why: Exception,  # names it

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import torch
 from fastcore.basics import patch
-from tqdm import tqdm
 
 from .clips import Clips, generator, normalise
 from .memory import draw_classes, evenly
 from .networks import make_network
 from .parameters import JudgeChange, Parameters, Registered, param, part
+from .progress import Stage
 
 # %% ../nbs/11_matching.ipynb #c7dc68cb
 class ObjectiveError(RuntimeError):
@@ -220,8 +220,11 @@ def make_bank(
 ) -> torch.Tensor:  # (n, S, K, E)
     "Exact mean embedding of every class over the whole training set (centred clips), by network and segment."
     segments = shown or [slice(None)]
-    networks = (network(i) for i in tqdm(range(n), desc="bank of networks", leave=False, disable=n < 4))
-    rows = [[class_means(net, real, frames, norm, device, chunk) for frames in segments] for net in networks]
+    rows = []
+    with Stage("bank of networks", n) as stage:
+        for net in map(network, range(n)):
+            rows.append([class_means(net, real, frames, norm, device, chunk) for frames in segments])
+            stage.update()
     return torch.stack([torch.stack(row) for row in rows])
 
 

@@ -46,6 +46,7 @@ WIDGETS = """
 table{border-collapse:collapse;font-size:.85rem;overflow-wrap:normal}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th{background:var(--card)} th:first-child,td:first-child{text-align:left;white-space:normal;min-width:9rem}
+.words th,.words td{text-align:left;white-space:normal}
 th button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:0;cursor:pointer}
 th button::after{content:" \\2195";color:var(--quiet)}
 th[aria-sort=ascending] button::after{content:" \\2191"}

@@ -58,8 +58,8 @@ from vdistill.faults import (
     verdict,
 )
 from .folders import DatasetError
-from .kept import say
 from .parameters import ParameterError, Parameters, digest, param
+from .progress import say
 from .recipes import CommandError
 from .report_folders import report_place, take_for_study
 

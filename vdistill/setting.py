@@ -252,7 +252,7 @@ def judge(
     self: Setting,
     data,  # a `Memory`, or `Clips`
     seed: int,  # of the distillation
-    title: str,  # of the progress bar; empty: none
+    title: str,  # of the stage, to tell progress; empty: nothing is told
     training: Training,  # how networks train on the data
     network: str = "MiniC3D",  # which they are
 ) -> list:  # a dict of scores for each network

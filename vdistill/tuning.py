@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import optuna
 from fastcore.basics import patch
-from tqdm import tqdm
 
 from . import __version__
 from .comparison import store
@@ -31,6 +30,7 @@ from .experts import ExpertError
 from .kept import append_lines, put_aside, whole_lines
 from .memory import Memory
 from .parameters import ParameterError, digest, listed, param, part
+from .progress import Stage
 from .rows import Setting, Study, learn, row_called
 from .search_space import check_space, flat_space, n_points, row_paths, row_space, trial_study
 from .storage import MemoryFileError, load_memory, n_bytes
@@ -392,10 +392,10 @@ def run(
 ):
     "All rounds; started again, they go on. Raises `ParameterError` where every trial has failed."
     study = self.study
-    with tqdm(total=sum(study.numbers()) * study.rounds, desc=f"trials of {self.row.name}") as bar:
+    with Stage(f"trials of {self.row.name}", sum(study.numbers()) * study.rounds, unit="scores") as stage:
 
         def next_one():
-            bar.update()
+            stage.update()
             if after:
                 after()
 
