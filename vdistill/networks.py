@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'TORCHVISION', 'NETWORKS', 'InstanceNorm', 'norm_layer', 'shrink', 'average_space_and_pairs', 'ClipConv',
-           'MiniC3D', 'check_clips', 'halve', 'ConvBlocks', 'ConvNet', 'centre_crop', 'FrameRNN', 'differentiable_rnn',
+           'MiniC3D', 'check_clips', 'ConvBlocks', 'ConvNet', 'centre_crop', 'FrameRNN', 'differentiable_rnn',
            'BatchNorm', 'MeanPool', 'ShrinkPool', 'small_clip_layer', 'VideoNetwork', 'make_network', 'build_network']
 
 # %% ../nbs/04_networks.ipynb #a7139a13
@@ -148,14 +148,6 @@ def check_clips(
         frames = f"at least {least} frame{'s' if least > 1 else ''} of 16x16 pixels"
         raise ValueError(f"a clip needs {frames}, got {n_frames} of {height}x{width}")
 
-# %% ../nbs/04_networks.ipynb #0f3fd18c
-def halve(
-    x: torch.Tensor,  # features (N, C, H, W)
-) -> torch.Tensor:  # (N, C, H//2, W//2)
-    "Average-pool by 2 as a mean over reshaped axes (deterministic on CUDA, twice differentiable)."
-    n, c, h, w = x.shape
-    return x[..., : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))
-
 # %% ../nbs/04_networks.ipynb #d858c7da
 class ConvBlocks(nn.Module):
     "Blocks of convolution, normalisation, ReLU and average-pool, each of which halves height and width."
@@ -177,7 +169,7 @@ class ConvBlocks(nn.Module):
     ) -> torch.Tensor:  # (N, width, H // 2**depth, W // 2**depth)
         "Output of the last block."
         for conv, norm in zip(self.convs, self.norms):
-            x = halve(F.relu(norm(conv(x))))
+            x = F.avg_pool2d(F.relu(norm(conv(x))), 2)
         return x
 
 # %% ../nbs/04_networks.ipynb #409dabc9

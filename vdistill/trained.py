@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .clips import generator, seeded
-from .matching import Objective, ObjectiveParameters, make_bank, mean_distance
+from .matching import Objective, ObjectiveParameters, make_bank, mean_distance, sum_over_classes
 from .networks import make_network
 from .parameters import ParameterError, param
 from .trajectories import find_experts
@@ -100,9 +100,10 @@ def dropped(
     self: TrainedNetworkMatching,
     features: torch.Tensor,  # (N, C, T', H', W')
     step: int,  # decides which are dropped
+    first: int = 0,  # first class that these are of
 ) -> torch.Tensor:  # the same shape
     "Features of which some are zero and the others larger by as much."
-    with seeded(self.seed, "dropout", step):
+    with seeded(self.seed, f"dropout{first or ''}", step):
         return F.dropout(features, self.dropout)
 
 
@@ -113,12 +114,19 @@ def loss(self: TrainedNetworkMatching, memory, step) -> torch.Tensor:  # scalar
     network, wanted = self.networks[n], self.real_means[n].to(memory.slot_labels.device)
     clips = memory.clips(generator(self.seed, "combinations", step)).flatten(0, 1)
     clips = clips.repeat_interleave(self.views, 0)
-    features = network.features(random_view(clips, generator(self.seed, "views", step), **self.view))
-    embedded = features.flatten(1).unflatten(0, (memory.n_classes, -1))
-    distance = memory.n_classes * mean_distance(wanted, embedded) / wanted.square().sum()
-    labels = memory.labels.repeat_interleave(self.views)
-    logits = network.classify(self.dropped(features, step))
-    return self.means * distance + self.classes * F.cross_entropy(logits, labels)
+    clips = random_view(clips, generator(self.seed, "views", step), **self.view)
+    labels, k = torch.arange(memory.n_classes, device=clips.device), memory.n_classes
+
+    def of_classes(clips, classes):
+        "What some classes have in the loss."
+        features, of_each = network.features(clips.flatten(0, 1)), labels[classes]
+        embedded = features.flatten(1).unflatten(0, clips.shape[:2])
+        distance = k * mean_distance(wanted[classes], embedded) / wanted.square().sum()
+        logits = network.classify(self.dropped(features, step, int(of_each[0])))
+        entropy = F.cross_entropy(logits, of_each.repeat_interleave(clips.shape[1]))
+        return self.means * distance + self.classes * len(clips) / k * entropy
+
+    return sum_over_classes(clips.unflatten(0, (k, -1)), of_classes)
 
 # %% ../nbs/15a_trained_networks.ipynb #24c00aaf
 @patch(cls_method=True)
