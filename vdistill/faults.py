@@ -99,6 +99,7 @@ def _inside(target, arguments, folder, said, environment):
     os.dup2(file, 2)
     sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # of the fork server it is ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as it is where `nohup` runs the suite
     os.chdir(folder)
     os.environ.pop(RUN, None)  # of a suite that a command runs
     os.environ.update(environment)
