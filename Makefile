@@ -1,4 +1,4 @@
-# make demo | test | faults | slurm | lab | docs | notebooks | clean     PYTHON=python3.12: another interpreter
+# make demo | test | faults | slurm | lab | lab-test | docs | notebooks | clean   PYTHON=python3.12: another one
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -11,7 +11,7 @@ SHELL  := bash
 LARGE  := awk '/^ *(Downloading|Using cached) .*[0-9.]+ [MG]B\)/ { print "  " tolower($$1), $$(NF-2), $$(NF-1), $$NF; fflush() } \
 	/^Installing collected/ { print "  unpacking", NF - 3, "packages"; fflush() }'
 
-.PHONY: demo test faults slurm lab docs notebooks clean
+.PHONY: demo test faults slurm lab lab-test docs notebooks clean
 
 # The whole method on the generated digits; run again, it resumes or shows what is there.
 demo: $(STAMP)
@@ -31,6 +31,10 @@ slurm: $(STAMP)
 
 lab: $(STAMP)
 	jupyter lab nbs/
+
+# JupyterLab as a person uses it, in headless Chromium; some minutes.
+lab-test: $(STAMP)
+	@python .ci/lab.py
 
 # The notebooks and reports as pages in _docs/, to be read from disk or put on any server.
 docs: $(STAMP)
