@@ -8,7 +8,6 @@ __all__ = ['NESTED', 'STANDS', 'Student', 'TrajectoryMatchingParameters', 'Traje
 # %% ../nbs/14_trajectories.ipynb #55bfbfb9
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from fastcore.basics import patch
@@ -67,15 +66,22 @@ class Student:
         return flat
 
 # %% ../nbs/14_trajectories.ipynb #24a225aa
-_again = partial(checkpoint, use_reentrant=True, preserve_rng_state=False)
 NESTED = 8  # steps of the student beyond which stretches of them are checkpoints too
 
 
 @patch
-def stretch(self: Student, flat, step_size, memory, numbers, take) -> torch.Tensor:  # (P,)
-    "The weights after the steps of these numbers, each taken by `take`."
+def held(self: Student, take, *arguments):
+    "What `take` gives; with `recompute` it is computed again in the backward pass, not kept."
+    if self.recompute and torch.is_grad_enabled():
+        return checkpoint(take, *arguments, use_reentrant=True, preserve_rng_state=False)
+    return take(*arguments)
+
+
+@patch
+def stretch(self: Student, flat, step_size, memory, numbers) -> torch.Tensor:  # (P,)
+    "The weights after the steps of these numbers."
     for number in numbers:
-        flat = take(self.step, flat, step_size, memory, number)
+        flat = self.held(self.step, flat, step_size, memory, number)
     return flat
 
 
@@ -90,13 +96,11 @@ def unroll(
     "The weights after all steps; raises `ObjectiveError` when they are not finite."
     flat = flat.clone().requires_grad_()  # `checkpoint` wants an input with a gradient
     numbers = range(number * self.steps, (number + 1) * self.steps)
-    if not self.recompute or not torch.is_grad_enabled():
-        return self.stretch(flat, step_size, memory, numbers, lambda step, *arguments: step(*arguments))
-    if self.steps <= NESTED:
-        return self.stretch(flat, step_size, memory, numbers, _again)
     size = math.isqrt(self.steps)
+    if not self.recompute or self.steps <= NESTED:
+        return self.stretch(flat, step_size, memory, numbers)
     for i in range(0, self.steps, size):
-        flat = _again(self.stretch, flat, step_size, memory, numbers[i : i + size], _again)
+        flat = self.held(self.stretch, flat, step_size, memory, numbers[i : i + size])
     return flat
 
 # %% ../nbs/14_trajectories.ipynb #89d62949
