@@ -218,8 +218,9 @@ def told_well(
     "What is wrong with how a command ended."
     if "Traceback" in hit.said:
         return f"a traceback at the fault: {hit.lines[-1]}"
-    if words and not any(word in hit.lines[-1] for word in words):
-        return f"at the fault it said: {hit.lines[-1] if hit.lines else 'nothing'}"
+    last = hit.lines[-1] if hit.lines else "nothing"
+    if words and not any(word in last for word in words):
+        return f"at the fault it said: {last}"
 
 
 def hit_command(
@@ -381,9 +382,8 @@ def full_disk(suite: Suite) -> list:  # of `Tally`
                 tally.note = "skipped: mounting is not permitted"
             for _ in range(suite.share(one_of) if limit or mounts else 0):
                 size = max(int(size_of(*files) * g.uniform(0.05, 0.95)), 4096)
-                tally.add(
-                    make(suite, kind, size, max(int(most * g.uniform(0.05, 0.95)), 100) if limit else 0)
-                )
+                allowed = max(int(most * g.uniform(0.05, 0.95)), 4096)  # room for what it says, a file too
+                tally.add(make(suite, kind, size, allowed if limit else 0))
             tallies.append(tally)
     return tallies
 
