@@ -278,6 +278,9 @@ def study(book):
             raise CheckFailed(f"results.json has status {results.get('status')!r}")
         if not results.get("metrics"):
             raise CheckFailed("results.json holds no metrics")
+        faults = [one for tallies in results["metrics"].get("faults", {}).values() for one in tallies]
+        if lost := [f"{one['fault']} ({one['of']}): {why}" for one in faults for why in one["lost"]]:
+            raise CheckFailed("not survived\n" + "\n".join(lost))
 
     return check
 

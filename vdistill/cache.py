@@ -99,6 +99,8 @@ def _append(folder, videos, root, shape, workers, limit, stage):
         open(folder / "index.jsonl", "a") as index,
     ):
         for i, (video, facts) in enumerate(zip(videos, answers)):
+            if facts.get("errno"):  # of the machine, such as a full disk
+                raise OSError(facts["errno"], os.strerror(facts["errno"]), facts["file"])
             if "failed" in facts:
                 raise RuntimeError(f"{video}: {facts['failed']}")
             if facts["status"] == "bad":

@@ -94,6 +94,8 @@ def serve():
             answer = _decode_into(**job)
         except Exception as error:
             answer = {"failed": f"{type(error).__name__}: {error}"}
+            if isinstance(error, OSError):
+                answer |= {"errno": error.errno, "file": error.filename}
         print(json.dumps(answer), file=answers, flush=True)
 
 # %% ../nbs/92_workers.ipynb #c226be59
