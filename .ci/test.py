@@ -25,16 +25,8 @@ BIN = Path(sys.executable).parent
 WORKERS = 2
 FORK = multiprocessing.get_context("fork")
 # Imported once by each worker; the notebooks run in processes forked from it, each some seconds sooner.
-PRELOADED = (
-    "torch",
-    "torch._dynamo",
-    "torchvision",
-    "pandas",
-    "seaborn",
-    "matplotlib.pyplot",
-    "sklearn.metrics",
-)
-PRELOADED += ("nbdev.test", "papermill", "fastcore.test", "safetensors.torch")
+PRELOADED = ("torch", "torch._dynamo", "torchvision", "pandas", "seaborn", "matplotlib.pyplot")
+PRELOADED += ("sklearn.metrics", "nbdev.test", "papermill", "fastcore.test", "safetensors.torch")
 PATHS = re.compile(r'[^\s"\'(]*(?:/(?:home|root|tmp|work|Users)/|site-packages)[^\s"\')]*')
 RECIPE = re.compile(r"(?<![\w.-])([\w-]+\.ya?ml)\b")  # any .yaml file that a text names
 TEXTS = (".ipynb", ".yaml", ".md", ".html")
@@ -232,6 +224,7 @@ def notebook(book):
         status = job.exitcode
         if status is None:
             os.killpg(job.pid, signal.SIGKILL)
+            job.join()
             raise CheckFailed(f"still running after {LIMIT['notebook']} s")
         if status:
             raise CheckFailed(f"exit status {status}\n{said.read_text(errors='replace')}")
@@ -469,4 +462,4 @@ def one_notebook(path):
 
 
 if __name__ == "__main__":
-    sys.exit(one_notebook(sys.argv[2]) if sys.argv[1:2] == ["--notebook"] else main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

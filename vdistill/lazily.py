@@ -102,7 +102,8 @@ def refusal(
     if names[0] in sys.modules or not hasattr(os, "fork"):
         return ""
     reads, writes = os.pipe()
-    if os.fork() == 0:
+    process = os.fork()
+    if process == 0:
         sys.meta_path.insert(0, StandIns(*names))
         try:
             check()
@@ -114,5 +115,5 @@ def refusal(
     os.close(writes)
     with os.fdopen(reads, "rb") as pipe:
         said = pipe.read().decode(errors="replace")
-    os.wait()
+    os.waitpid(process, 0)
     return said
