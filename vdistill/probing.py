@@ -229,8 +229,10 @@ def look_through(
     "What a look through a file tells."
     with opened_video(path) as (container, stream):
         coded = stream.codec_context
-        if coded is None or coded.width == 0:
+        if coded is None:
             raise OSError("a codec that no decoder here knows")
+        if coded.width == 0:  # bytes that happen to look like a bare stream of some codec
+            raise OSError(NO_VIDEO)
         rate = round(float(stream.average_rate or 0), 3)
         look = Look(coded.name, container.format.name, stream.height, stream.width, rate)
         first = _packets(container, stream, look)
