@@ -26,6 +26,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -931,18 +932,22 @@ def reliability(
     def counted(part):
         "The tallies of one part, now or earlier."
         folder = Path(study.out) / "work" / f"{part}-seed{study.seed}-{digest(part, *facts)}"
+        began = time.perf_counter()
         made = kept_json(folder / "tallies.json", lambda: [asdict(one) for one in TRY[part](suite)])
+        seconds = kept_json(folder / "seconds.json", lambda: time.perf_counter() - began)
         tries, lost = sum(one["tries"] for one in made), sum(len(one["lost"]) for one in made)
-        say(f"{part}: {tries} tries, {lost} did not survive")
-        return made
+        say(f"{part}: {tries} tries in {seconds:.0f} s, {lost} did not survive")
+        return made, seconds
 
     try:
         with ThreadPoolExecutor(2) as pool:
-            tallies = dict(zip(study.parts, pool.map(counted, study.parts)))
+            made = dict(zip(study.parts, pool.map(counted, study.parts)))
     finally:
         suite.close()
         del locks
-    return {"metrics": {"faults": tallies}, "storage": {}, "timing": {}}
+    tallies = {part: tried for part, (tried, _) in made.items()}
+    timing = {part: round(seconds, 1) for part, (_, seconds) in made.items()}
+    return {"metrics": {"faults": tallies}, "storage": {}, "timing": timing}
 
 
 def faults_table(
