@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vdistill.cli import run_study
 from vdistill.recipes import CommandError
-from vdistill.reliability import PARTS
+from vdistill.tries import PARTS
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["DC", "DM", "MTT", "FRePo", "TNM", "evaluation", "taxonomy", "motion", "tuning"]

@@ -40,7 +40,7 @@ class Limits:
     ratio: float = 200.0  # bytes unpacked for each byte of the archive
     small: int = 2**26  # bytes up to which any ratio will do
 
-
+# %% ../nbs/98a_archives.ipynb #5b03b17e
 class Budget:
     "What is left of the limits."
 
@@ -279,7 +279,7 @@ def check_members(
             _check_link(file, member, found, budget)
     return found
 
-
+# %% ../nbs/98a_archives.ipynb #7b9ac3e5
 def _above(path):
     "The folders above a path."
     return itertools.accumulate(path.split("/")[:-1], posixpath.join)

@@ -24,7 +24,7 @@ from .storage import n_bytes
 # %% ../nbs/27_benchmark.ipynb #20ben005
 OTHERS = tuple(name for name in NETWORKS if name != "MiniC3D")
 
-
+# %% ../nbs/27_benchmark.ipynb #17f821cd
 @dataclass
 class Evaluation(Study):
     "The comparison of all methods: rows, equal bytes, further judges, what to take over."
@@ -152,7 +152,7 @@ def same_row(
     judge = type(setting.study.judge).completed(there["judge"])
     return there | {"judge": judge, "row": told_today(row, there["row"])} == deciding(setting, row)
 
-
+# %% ../nbs/27_benchmark.ipynb #73d33b92
 def take_over(
     setting: Setting,  # of this study
 ) -> dict:  # row → (folder of the report, its results)

@@ -132,7 +132,7 @@ class DeepIntegrator(nn.Module):
     def forward(self, x):  # (N, C + 1, T, H, W) → (N, C, T, H, W)
         return self.linear(x) + self.second(self.first(x).relu())
 
-
+# %% ../nbs/06_building_blocks.ipynb #ccd9b446
 class AddIntegrator(nn.Module):
     "Still plus dynamic memory in each colour; nothing is learned."
 

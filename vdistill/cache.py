@@ -273,7 +273,7 @@ def _sign(folder, entries, trusted, frame_bytes):
 
     _rewrite_index(folder, change, (folder / "frames.u8").stat().st_size // frame_bytes)
 
-
+# %% ../nbs/93_cache.ipynb #8ea0f9fe
 def _other_cut(entry, longest):
     "Whether more or fewer frames of a long video are wanted than an entry has."
     n = entry.get("frames", 0)

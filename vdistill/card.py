@@ -64,7 +64,7 @@ USE = """    from vdistill import DistilledClips
     data = DistilledClips("{file}")
     clip, label = data[0]  # (T, 3, H, W), normalised with data.metadata["mean"] and ["std"]"""
 
-
+# %% ../nbs/30a_card.ipynb #12c5db0b
 def card(
     file: str | Path,  # a distilled set
 ) -> str:  # Markdown with a head of YAML

@@ -39,7 +39,7 @@ def changed_values(
 
 FEW = 4  # values that a command may change
 
-
+# %% ../nbs/24b_cards.ipynb #25b69e49
 def recipe_of(
     name: str,  # of a report's folder
     results: dict,  # of the report
@@ -123,7 +123,7 @@ def plain(
     "The text of an escaped line."
     return html.unescape(line)
 
-
+# %% ../nbs/24b_cards.ipynb #0755cbaa
 def folded(
     title: str,  # of what is folded
     lines: list,  # plain text

@@ -75,7 +75,7 @@ def is_user_error(
         c.__name__ in USER_ERRORS and c.__module__.startswith("vdistill.") for c in type(error).__mro__
     )
 
-
+# %% ../nbs/32_cli.ipynb #43b038ef
 class Stopped(BaseException):
     "A signal that asks the process to end."
 
@@ -102,7 +102,7 @@ def stoppable():
         for kind in kinds:
             signal.signal(kind, usual[kind])
 
-
+# %% ../nbs/32_cli.ipynb #aa309a7f
 class Commands(click.Group):
     "Commands that end with one line, whatever stops them, unless it is a bug."
 
@@ -147,7 +147,7 @@ def relative_to(
 MISTAKES = ("DatasetError", "ParameterError", "FolderError", "LockError")  # found by the study itself
 DISK = re.compile("No space left|os error 28|quota exceeded|File too large|PytorchStreamWriter failed", re.I)
 
-
+# %% ../nbs/32_cli.ipynb #38c044dd
 def execute(
     notebook: Path,  # of the study
     out: Path,  # folder of the report, relative to `root` or absolute
@@ -188,7 +188,7 @@ def execute(
             killed = "the process of the study was killed, by hand or for want of memory"
             raise CommandError(f"{killed}; {RESUMES}", exit_code=1) from e
 
-
+# %% ../nbs/32_cli.ipynb #e7b5aef8
 @contextlib.contextmanager
 def told_to_study(
     out: Path,  # folder of the report
@@ -262,7 +262,7 @@ def finished(
         raise CommandError(f"{out} holds a finished run with other parameters ({changed}); {advice}")
     return results
 
-
+# %% ../nbs/32_cli.ipynb #2cd670ef
 def current(
     results: dict,  # of a finished run
     study: str,  # its name
@@ -342,7 +342,7 @@ def named_parts(
             named.setdefault(name, []).append(path)
     return named
 
-
+# %% ../nbs/32_cli.ipynb #16fb59fe
 def drop_named(
     work: Path,  # folder of the parts of a run
     name: str,  # of a row, a kind, a seed or a folder; or experts
@@ -443,7 +443,7 @@ def run(study, pairs, recipe, out, force, restart_part, imports, only_row, only_
     drop = partial(drop_named, root / out / "work", restart_part, parameters["data"]["name"], rows)
     run_study(notebook, root, out, changed, force, drop if restart_part else None)
 
-
+# %% ../nbs/32_cli.ipynb #acce0f61
 @main.command(cls=type("TuneCommand", (StudyCommand,), {"study": "tuning"}), params=run.params[1:])
 def tune(**given):
     "Search rates, steps, starts and widths on validation clips: as `vdistill run tuning`."
@@ -474,7 +474,7 @@ def grid(study, pairs, recipe, out, imports, cores, threads, snakemake):
     if status:
         raise CommandError(f"some jobs failed; {RESUMES}", 1 if status > 0 else 128 - status)
 
-
+# %% ../nbs/32_cli.ipynb #aad0939b
 @main.command()
 @click.argument("name", required=False)
 def recipes(name):

@@ -67,7 +67,7 @@ class CompactParameters(MemoryParameters):
 # %% ../nbs/07a_compact.ipynb #1337c535
 MOST_SCALE = 64  # of a still
 
-
+# %% ../nbs/07a_compact.ipynb #4cf83ff7
 class CompactMemory(Memory, kind="compact"):
     "A still plus motion of low resolution for each slot, the compact form of arXiv 2312.00362's memory."
 

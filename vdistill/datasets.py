@@ -76,7 +76,7 @@ def _refuse_splits(name, layout, fold, training):
     if fold != 1 and layout not in ("hmdb", "ucf"):
         raise DatasetError(f"{name}: fold={fold} is for sets with several official splits; allowed here: 1")
 
-
+# %% ../nbs/03_datasets.ipynb #a2ea7548
 def list_videos(
     name: str,  # a known name, or the path of a folder or csv file
     fold: int = 1,  # which official split, where there are several

@@ -391,7 +391,7 @@ def save(self: Run):
     save_checkpoint(self.checkpoint, self.memory, self.objective, self.optimiser, progress, self.key)
     self.saved = self.step
 
-
+# %% ../nbs/16_distillation.ipynb #97ff1013
 @patch
 def finish(self: Run):
     "Put the best state back into the memory, and tell what was done."

@@ -106,7 +106,7 @@ def _inside(target, arguments, folder, said, environment):
     torch.set_num_threads(1)
     target(*arguments)
 
-
+# %% ../nbs/33_faults.ipynb #4037b4f1
 def start(
     target,  # function of a module
     *arguments,  # of it
@@ -139,7 +139,7 @@ def end(
     text = said.read_text(errors="replace") if said.exists() else ""
     return Ended(status, text, time.perf_counter() - began)
 
-
+# %% ../nbs/33_faults.ipynb #9ecfc678
 def call(
     target,  # function of a module
     *arguments,  # of it
@@ -186,7 +186,7 @@ FAULTS = {  # name → what a study does to itself (in a kernel its parent is th
 }
 NOW = "VDISTILL_FAULT"  # variable: the event and the fault
 
-
+# %% ../nbs/33_faults.ipynb #ab5bc729
 class Events:
     "Steps and durable writes of this process."
 
@@ -288,7 +288,7 @@ def toy_study(
         own["space"] = {"memory.lr": {"low": 0.01, "high": 1.0, "log": True}}
     return kind, shared | own
 
-
+# %% ../nbs/33_faults.ipynb #83500f0d
 def run_toy(
     kind: str,  # as for `toy_study`
     data: Path,  # as there
@@ -357,7 +357,7 @@ def outcome(
     made |= {file.name: file.read_bytes().hex() for file in files if file.exists()}
     return {name: blake2b(text.encode(), digest_size=16).hexdigest() for name, text in made.items()}
 
-
+# %% ../nbs/33_faults.ipynb #67d14927
 def verdict(
     done: Ended,  # the run after the fault, or the one that met it
     found: dict,  # `outcome` after it

@@ -196,7 +196,7 @@ def plot_per_class(
     plt.close(figure)
     return figure
 
-
+# %% ../nbs/22_figures.ipynb #dbb01280
 def draw_per_class(axis, frame, width, bar):
     "One band, `width` classes wide; `bar`: with its colours explained."
     sns.heatmap(

@@ -335,7 +335,7 @@ def relative(
     same = ".." not in path or os.path.realpath(self.root / straight) == os.path.realpath(self.root / path)
     return straight if same else path
 
-
+# %% ../nbs/94_folders.ipynb #266f9427
 @patch
 def find(
     self: Tree,

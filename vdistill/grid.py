@@ -56,7 +56,7 @@ def job_rows(
     always = study.real_rows() if hasattr(study, "real_rows") else []
     return row_slugs([*always, *study.make_rows()])
 
-
+# %% ../nbs/31b_grid.ipynb #53efe2a6
 def job_name(
     study,  # checked parameters: a `Study`
     row,  # one of its rows

@@ -47,7 +47,7 @@ def shown(
         return str(value).lower()
     return "empty" if value in ("", [], {}) else shortened(value, 60)
 
-
+# %% ../nbs/31a_guide.ipynb #256025ac
 def described(
     field,  # of a dataclass of `Parameters`
     default,  # its value where nothing is given
@@ -106,7 +106,7 @@ def parameter_groups(
             lines.append((f"{title.partition(':')[0]}.judge", note))
     return groups
 
-
+# %% ../nbs/31a_guide.ipynb #acd9a454
 class StudyCommand(click.Command):
     "A command whose help shows the parameters of the study that is named beside `--help`."
 

@@ -247,7 +247,7 @@ def _kinetics_files(name, root, outside):
             return None
     return {split: _one_of(name, root, options, "file") for split, options in places.items()}
 
-
+# %% ../nbs/98_layouts.ipynb #57f225af
 def list_kinetics(
     name: str,  # of the data set
     root: Path,  # with the annotation and, below it, the videos

@@ -65,7 +65,7 @@ class Nothing(metaclass=Unknown):
     def __bool__(self):
         return bool(Nothing)
 
-
+# %% ../nbs/86_lazily.ipynb #11d756dd
 class StandIns:
     "Finds modules that are not imported: an entry of `sys.meta_path`."
 
@@ -92,7 +92,7 @@ class StandIns:
 
 HEAVY = ("torch", "torchvision", "safetensors", "sklearn", "pandas", "matplotlib", "seaborn")
 
-
+# %% ../nbs/86_lazily.ipynb #dcb6a3f5
 def refusal(
     check,  # function without arguments
     error: type,  # what it raises for a mistake of the user

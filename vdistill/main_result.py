@@ -75,7 +75,7 @@ def main_rows(
             chosen[of_label.loc[of_label["accuracy"].idxmax(), "row"]] = len(of_label)
     return chosen | ({WHOLE: 1} if WHOLE in set(rows["row"]) else {})
 
-
+# %% ../nbs/26b_main_result.ipynb #b4aa669a
 def main_table(
     reports: list,  # results, as `read_results` gives them
     objective: str = None,  # the one that shaped the rows; None: the best for each memory
@@ -121,7 +121,7 @@ def draw_goals(
         where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         axis.annotate(text, (1, height), (3, 0), **where, va="center", fontsize=7.5, color=".4")
 
-
+# %% ../nbs/26b_main_result.ipynb #cd489cbc
 def draw_sets(
     axis,  # of one data set
     rows: pd.DataFrame,  # of `bytes_frame`, of that data set
@@ -146,7 +146,7 @@ def draw_sets(
         )
     label_points(axis, rows, colours)
 
-
+# %% ../nbs/26b_main_result.ipynb #dba4158a
 def label_points(
     axis,  # of one data set
     rows: pd.DataFrame,  # of `bytes_frame`, of that data set
@@ -164,7 +164,7 @@ def label_points(
         text = figure_text(one["memory"], 32)
         axis.annotate(text, (one["bytes"], height), **where, color=colour, annotation_clip=False)
 
-
+# %% ../nbs/26b_main_result.ipynb #c63d663e
 def plot_bytes(
     reports: list,  # results, as `read_results` gives them
     memories: list = None,  # labels of what is drawn beside random clips and the whole set; None: all
@@ -197,7 +197,7 @@ def plot_bytes(
     plt.close(figure)
     return figure
 
-
+# %% ../nbs/26b_main_result.ipynb #329dc9f4
 def legend_of(
     rows: pd.DataFrame,  # of `bytes_frame`: what is drawn
     colours: dict,  # memory → colour

@@ -58,7 +58,7 @@ def says(
     found = max(fits, key=len, default=None)
     return SHOWN.get(found, stem.replace("_", " "))
 
-
+# %% ../nbs/25_pages.ipynb #1d732fbe
 def picture_files(
     folder: Path,  # of a report
 ) -> dict:  # content in base64 → name
@@ -153,7 +153,7 @@ def kind_of(
         return next((kinds[start] for start in kinds if text.startswith(start)), "Notes")
     return None if data.get("text/plain") == "'results.json'" else "Notes"
 
-
+# %% ../nbs/25_pages.ipynb #e947c0ec
 def blocks(
     book: nbformat.NotebookNode,  # executed
     files: dict,  # of `picture_files`
@@ -238,7 +238,7 @@ def moving_image(
     size = f'width="{width}" height="{height}"'
     return f'<img class="plays" src="{address}" alt="{escape_html(alt)}" {size} loading="lazy">'
 
-
+# %% ../nbs/25_pages.ipynb #6efa3fa1
 def player(
     folder: Path,  # of a report
 ) -> str:  # HTML; empty: nothing moves there
@@ -290,7 +290,7 @@ def spent(
         return ""
     return f"{seconds / 60:.0f} minutes" if seconds > 120 else f"{seconds:.0f} seconds"
 
-
+# %% ../nbs/25_pages.ipynb #b4bc0c00
 def shown_body(
     book: nbformat.NotebookNode,
     files: dict,  # of `picture_files`
@@ -397,7 +397,7 @@ def method_words(
         words += parts.groups() if parts else [name]
     return list(dict.fromkeys(words))
 
-
+# %% ../nbs/25_pages.ipynb #1c92d52f
 def made_by(
     results: dict,  # of one report
 ) -> str:  # plain text
@@ -432,7 +432,7 @@ def facets_of(
     found = {"data": [data_of(results)], "study": [study], "methods": method_words(results)}
     return found | {"status": [status_of(folder, results)]}
 
-
+# %% ../nbs/25_pages.ipynb #11146456
 def report_entry(
     root: Path,  # that the links start from
     folder: Path,  # of the report
@@ -532,7 +532,7 @@ def report_index(
     write_whole(path, page(INDEX, f"<h1>Reports</h1>\n{listed}").encode())
     return path
 
-
+# %% ../nbs/25_pages.ipynb #a71e83c6
 def report_pages(
     root: str | Path = "reports",  # folder of the reports
 ) -> dict:  # folder → why its page was not made

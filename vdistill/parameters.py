@@ -143,7 +143,7 @@ def unknown(
     hint = f"did you mean {' or '.join(repr(by_lower[n]) for n in near)}? " if near else ""
     return ParameterError(f"{name} is an unknown {what}; {hint}allowed: {listed(name, allowed)}")
 
-
+# %% ../nbs/05_parameters.ipynb #7fbb1811
 def field_default(f):
     "The default of a dataclass field."
     return f.default_factory() if f.default is dataclasses.MISSING else f.default

@@ -125,7 +125,7 @@ def toy(
     frames = torch.randn(n_classes, vpc, *shape, generator=g)
     return clips_of(real, labels, names), FrameMemory(frames, n_frames)
 
-
+# %% ../nbs/29d_performance.ipynb #8fcc2494
 def dm_ways(
     n_classes: int,  # K
     batch: int,  # real clips a class
@@ -245,7 +245,7 @@ def textbook_unroll(
         flat = flat - step_size * torch.autograd.grad(loss, flat, create_graph=True)[0]
     return flat
 
-
+# %% ../nbs/29d_performance.ipynb #a2acbbf4
 def mtt_ways(
     n_classes: int,  # K
     n_frames: int,  # T
@@ -399,7 +399,7 @@ def growth(
                 rows.append({"factor": factor, "value": value, "way": way, **measured})
     return rows
 
-
+# %% ../nbs/29d_performance.ipynb #0ebb4939
 def plot_growth(
     rows: list,  # of `growth`
 ) -> plt.Figure:  # a column a factor; above seconds, below memory
@@ -461,7 +461,7 @@ def performance(
         found["growth"] = growth(DIGITS[3], again)
     return found
 
-
+# %% ../nbs/29d_performance.ipynb #3e4b5473
 def ratio(
     measured: dict,  # of one part
     what: str = "seconds",  # or bytes
@@ -481,7 +481,7 @@ def goal(
     met = value >= wanted if least else value <= wanted
     return f"{value:.3g} (goal: at {'least' if least else 'most'} {wanted:g}; {'met' if met else 'missed'})"
 
-
+# %% ../nbs/29d_performance.ipynb #da9a73e6
 def performance_findings(
     found: dict,  # of `performance`
 ) -> list:  # sentences

@@ -34,7 +34,7 @@ def in_words(
 # %% ../nbs/87a_progress.ipynb #3d606748
 EVERY = 30.0  # seconds between two lines
 
-
+# %% ../nbs/87a_progress.ipynb #670aab8d
 class Stage:
     "A context within which long work tells how far it is."
 
@@ -105,7 +105,7 @@ class Stage:
             text += f", about {in_words(left)} left"
         return f"{self.title}: {text}" + (f" ({self.note})" if self.note else "")
 
-
+# %% ../nbs/87a_progress.ipynb #df16e029
 def new_bar(
     stage: Stage,
 ):

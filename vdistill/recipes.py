@@ -208,7 +208,7 @@ def check(
     "Raise `ParameterError` for what cannot be, or cannot be here."
     parameters_of(study).from_dict(values).check_surroundings()
 
-
+# %% ../nbs/31_recipes.ipynb #c5c1e978
 def resolve(
     study: str,  # one of STUDIES
     notebook: str | Path,  # its notebook
@@ -256,7 +256,7 @@ def flat(
         paths |= flat(value, f"{above}{name}.") if nested else {f"{above}{name}": value}
     return paths
 
-
+# %% ../nbs/31_recipes.ipynb #e4979ecf
 def completed(
     study: str,  # one of STUDIES
     parameters: dict,  # of a finished run, perhaps of an earlier version

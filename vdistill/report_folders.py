@@ -41,7 +41,7 @@ PARTS = re.compile(  # what a study leaves in work
 )
 OWN = re.compile(r"(run|study)\.lock.*|report|publish|" + re.escape(MARK))
 
-
+# %% ../nbs/88a_report_folders.ipynb #2ab12b74
 class FolderError(ValueError):
     "A folder that cannot hold a report, or holds what is not ours; the text says why."
 
@@ -129,7 +129,7 @@ def check_folder(
         raise FolderError(f"out is {out!r}; allowed: the name of a folder") from None
     return path
 
-
+# %% ../nbs/88a_report_folders.ipynb #56c29077
 def refuse_foreign(out):
     "Raise `FolderError` for files that no study has made where a run would write."
     if not entries(out):
@@ -227,7 +227,7 @@ def report_place(
     "Where a study writes: beside the report that is there if the command runs it, else in its place."
     return Path(out) / "work" / "report" if run_by_command(out) else Path(out)
 
-
+# %% ../nbs/88a_report_folders.ipynb #7650f2e3
 def take_work(
     work: Path,  # the folder of parts, made if absent
     name: str,  # of the lock
@@ -258,7 +258,7 @@ def take_for_job(
         pass
     return lock
 
-
+# %% ../nbs/88a_report_folders.ipynb #4d6d5ede
 def take_for_run(
     out: Path,  # folder of a report, made if absent
 ):  # `Lock`, to be kept while the command runs

@@ -163,6 +163,8 @@ RESULTS |= {
     "parameters": {"data": {"name": TEXT}, "vpc": WHOLE},
     "environment": {"commit": MAYBE, "device": MAYBE},
 }
+
+# %% ../nbs/21_results.ipynb #298059f7
 RESULTS |= {
     "timing": {"seconds_per_step": (*NUMBER, {"*": (object,)})},
     "storage": {"stored": {"*": (object,)}},

@@ -323,7 +323,7 @@ def learn(
     with Lock(folder.with_name(f"{folder.name}.lock"), row.name, wait=-1):  # jobs may need the same set
         return memory, distill(memory, objective, optimiser, stop, folder, **how)
 
-
+# %% ../nbs/18_rows.ipynb #8bbe1c1c
 def first_part(
     schedule,  # function: share of all steps → factor of the learning rates
     stop: int,  # steps that are taken

@@ -90,7 +90,7 @@ def read_dimension(
         raise ParameterError(f"{name} is {given!r}; allowed: different values")
     return Dimension(tuple(texts))
 
-
+# %% ../nbs/29a_search_space.ipynb #b6d4f075
 def read_range(
     name: str,  # where it stands, for messages
     given: dict,  # low, high and perhaps log
@@ -219,7 +219,7 @@ def check_possible(
             if first and all(reasons):
                 raise ParameterError(f"space.{path}: {value!r} cannot be tried; {first}")
 
-
+# %% ../nbs/29a_search_space.ipynb #2999bb3c
 def why_not(
     study: Study,  # with all rows
     index: int,  # of the row

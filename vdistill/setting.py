@@ -57,7 +57,7 @@ def are_grey(
     looked_at = torch.cat([clips.first + offset for offset in (last // 2, 0 * last, last)])
     return all(clips.frames[i].eq(clips.frames[i, :1]).all() for i in looked_at.tolist())
 
-
+# %% ../nbs/17_data_and_judge.ipynb #30635e69
 def one_channel(
     clips: Clips,  # grey
 ) -> Clips:  # whose frames have one channel
@@ -133,7 +133,7 @@ def short_name(
         return path.name
     return path.parent.name or path.stem
 
-
+# %% ../nbs/17_data_and_judge.ipynb #47361358
 class Setting:
     "What a study works with: the three splits, the network, the judge, and a place for finished parts."
 

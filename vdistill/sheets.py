@@ -89,7 +89,7 @@ def contact_sheet(
     plt.close(figure)
     return figure
 
-
+# %% ../nbs/24_sheets.ipynb #1629fd69
 def draw_sheet(axis, frames, labels, column_labels, scale):
     "One part of a sheet."
     height, width = frames.shape[-2:]
@@ -305,7 +305,7 @@ def memory_parts(
         parts["dynamic"] = grey_clips(motion.detach()[chosen, 0], clips)
     return parts | {"distilled": clips}
 
-
+# %% ../nbs/24_sheets.ipynb #f8cbcfe8
 def side_by_side(
     parts: dict,  # label → (n, T, 3, H, W) uint8
     names: list,  # of the n classes

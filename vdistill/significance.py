@@ -146,7 +146,7 @@ def p_text(
         return "–"
     return "< 0.001" if p < 0.001 else f"{before}{p:.2g}"
 
-
+# %% ../nbs/26a_significance.ipynb #afab9966
 def interval_text(
     one: dict,  # a comparison
 ) -> str:  # such as '-0.9 to +3.5'
@@ -187,7 +187,7 @@ def certainty(
     told = f"p {p_text(one['p'], '= ')}, adjusted for {n} comparisons {p_text(one['p_holm'])}"
     return f"{size}, {n_seeds} seeds; 95 % interval {interval_text(one)}, {told}"
 
-
+# %% ../nbs/26a_significance.ipynb #3557dfa8
 def at_worst(
     one: dict,  # a comparison
 ) -> str:  # such as ': at most 0.9 points worse'; empty where no interval is known
@@ -232,7 +232,7 @@ def sorted_out(
     none = [f"No row is better than {name} by more than two standard errors."]
     return sentences if texts[1] or not made else none + sentences
 
-
+# %% ../nbs/26a_significance.ipynb #81fa2b54
 def row_findings(
     metrics: dict,  # as in results.json
     n_seeds: int,  # distillation seeds
@@ -300,7 +300,7 @@ def judges_table(
         rows.append(line)
     return pd.DataFrame(rows)
 
-
+# %% ../nbs/26a_significance.ipynb #9714face
 def judges_findings(
     metrics: dict,  # as in results.json
     n_seeds: int,  # distillation seeds

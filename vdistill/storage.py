@@ -182,7 +182,7 @@ def is_text(x):
     "Whether it is a text."
     return type(x) is str
 
-
+# %% ../nbs/08_storage.ipynb #562e2620
 def are_names(x):
     "Whether it is a list of different names, each of one line; markup in them is text like any other."
     return type(x) is list and not any(map(why_no_name, x)) and len(set(x)) == len(x)
@@ -440,7 +440,7 @@ def open_file(
         about.pop("checksum", None)
     return about, packed
 
-
+# %% ../nbs/08_storage.ipynb #234accb3
 def check_seal(
     path: Path,  # a safetensors file
 ):

@@ -182,7 +182,7 @@ def plot_frame_differences(
 # %% ../nbs/23_study_figures.ipynb #5f1b0003
 STATES = {"complete": 0, "running": 4, "pruned": 7, "failed": 3}  # state of a trial → colour of the palette
 
-
+# %% ../nbs/23_study_figures.ipynb #769bf0ff
 def plot_rungs(
     trials: pd.DataFrame,  # a row for each trial and rung: row, trial, state, share, score (in percent)
     chance: float = None,  # accuracy by chance in percent

@@ -36,7 +36,7 @@ def takes_parts(
     "Whether it can match some of the frames, or segments one by one."
     return {"n_real", "segments"} <= set(Objective.find(objective).Parameters.__dataclass_fields__)
 
-
+# %% ../nbs/28_taxonomy.ipynb #ea1285fa
 @dataclass(frozen=True)
 class Point:
     "One choice of the four factors."

@@ -80,7 +80,7 @@ def record(
     one["same_as"] = next((e["trial"] for e in earlier if e["parameters"] == values), None)
     return one
 
-
+# %% ../nbs/29c_trials.ipynb #cd9fb9ca
 def records(
     search: Search,  # of a row
 ) -> list:  # a dict a trial
@@ -170,7 +170,7 @@ def at_edge(
             paths.append(path)
     return paths
 
-
+# %% ../nbs/29c_trials.ipynb #eefed787
 def found(
     search: Search,  # of a row, run
 ) -> dict:  # the best trial, its score, what cannot be told from it, gain, cost
@@ -233,7 +233,7 @@ def row_sentence(
     apart = f"differences of {100 * row['tells']:.1f} points can be told"
     return f"{best}; of {row['whole']} that took all their steps {beside} ({apart})."
 
-
+# %% ../nbs/29c_trials.ipynb #31e61815
 def search_findings(
     tuned: dict,  # row → of `found`
 ) -> list:  # sentences

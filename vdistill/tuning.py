@@ -38,7 +38,7 @@ from .storage import MemoryFileError, load_memory, n_bytes
 # %% ../nbs/29b_tuning.ipynb #tune0005
 SAMPLERS = ("tpe", "random", "grid")
 
-
+# %% ../nbs/29b_tuning.ipynb #1d2929c1
 @dataclass
 class Tuning(Study):
     "A search: what every study has, where to search, and how long."
@@ -185,7 +185,7 @@ def is_cost(
     told = [content.get(name) for name in names] if isinstance(content, dict) else [None]
     return all(type(x) in (int, float) and 0 <= x < math.inf for x in told)
 
-
+# %% ../nbs/29b_tuning.ipynb #10c3760e
 def rung_scores(
     setting: ValidationSetting,  # of one trial
     row,  # of the trial
@@ -236,7 +236,7 @@ def open_journal(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.storages.JournalStorage(SealedJournal(path))
 
-
+# %% ../nbs/29b_tuning.ipynb #c4cfe982
 class Search:
     "The trials of one row."
 
@@ -384,7 +384,7 @@ def play(
     for number, score in scores.items():
         self.end(number, score if score > -math.inf else None)
 
-
+# %% ../nbs/29b_tuning.ipynb #20028bc3
 @patch
 def run(
     self: Search,

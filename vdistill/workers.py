@@ -66,7 +66,7 @@ def _decode_into(path, into, size, resize, sampling, kept, longest=LONGEST):
         }
     return facts | {"stamp": stamp, "reader": READER} | made
 
-
+# %% ../nbs/92_workers.ipynb #6f88ec11
 def _keep_middle(path, frame_bytes, n, longest):
     "Cut a file of n frames down to those in its middle; their digest."
     first, written = (n - longest) // 2, frames_hash()
