@@ -616,10 +616,10 @@ def reports(root):
 @click.option("--out", type=click.Path(), help="File to write, such as README.md [default: the terminal].")
 def card(file, out):
     "A model card of the distilled set FILE, in the layout that model hubs read."
-    from vdistill.card import card
     from vdistill.kept import write_whole
+    from vdistill.model_card import model_card
 
-    text = card(file)
+    text = model_card(file)
     if out and Path(out).exists():
         raise CommandError(f"{out} is there already; choose another --out")
     click.echo(out if out else text)

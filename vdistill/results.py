@@ -30,7 +30,7 @@ pd = Lazily("pandas")
 __all__ = ['pd', 'PACKAGES', 'NONE', 'TEXT', 'NUMBER', 'WHOLE', 'MAYBE', 'SPREAD', 'SPREADS', 'METHOD', 'METRICS', 'RESULTS',
            'SMOKE_EPOCHS', 'ReportError', 'jsonable', 'git_state', 'device_name', 'package_version', 'environment',
            'write_results', 'misfit', 'told', 'read_results', 'methods_table', 'smoke_reason', 'all_unfit',
-           'markdown_table']
+           'split_name', 'markdown_table']
 
 # %% ../nbs/21_results.ipynb #e37283c9
 class ReportError(Exception):
@@ -268,6 +268,14 @@ def all_unfit(
     "Whether no network fitted the set that it was trained on."
     told = [row for row in (metrics.get("methods") or {}).values() if row and row.get("networks")]
     return bool(told) and all(row.get("unfit") == row["networks"] for row in told)
+
+# %% ../nbs/21_results.ipynb #b7fd2247
+def split_name(
+    name: str,  # of a row
+) -> tuple:  # its memory or selection, the objective that shaped it ('' where the name has none)
+    "The two parts of a row's name; what stands behind a comma is not one."
+    found = re.fullmatch(r"(.+) \((.+)\)", name)
+    return found.groups() if found else (name.split(", ")[0], "")
 
 # %% ../nbs/21_results.ipynb #f617b213
 def markdown_table(

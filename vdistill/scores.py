@@ -5,8 +5,6 @@
 # %% ../nbs/26_scores.ipynb #18sco002
 from __future__ import annotations
 
-import re
-
 import torch
 
 from .evaluation import percent
@@ -15,8 +13,8 @@ from .lazily import Lazily
 pd = Lazily("pandas")
 
 # %% auto #0
-__all__ = ['pd', 'RANDOM', 'STILLS', 'WHOLE', 'HERDING', 'K_CENTER', 'FULL_CLIPS', 'FULL', 'MOVING', 'FEWER', 'PUBLISHED', 'TOP5',
-           'split_name', 'by_seed', 'gap', 'signed', 'difference', 'findings', 'start_kept', 'kept_steps', 'row_scores',
+__all__ = ['pd', 'RANDOM', 'STILLS', 'WHOLE', 'HERDING', 'K_CENTER', 'FULL_CLIPS', 'FULL', 'MOVING', 'PUBLISHED', 'TOP5',
+           'by_seed', 'gap', 'signed', 'difference', 'findings', 'start_kept', 'kept_steps', 'row_scores',
            'scores_table', 'reported', 'published_table']
 
 # %% ../nbs/26_scores.ipynb #18sco005
@@ -25,19 +23,6 @@ HERDING, K_CENTER = "herding", "k-center"
 FULL_CLIPS = "full clips"
 FULL = {kind: f"{FULL_CLIPS} ({kind})" for kind in ("DM", "MTT", "FRePo")}
 MOVING = {kind: f"static-dynamic ({kind})" for kind in ("DM", "MTT", "FRePo")}
-
-# %% ../nbs/26_scores.ipynb #4441dfb0
-FEWER = f"{RANDOM}, fewer frames"
-
-
-def split_name(
-    name: str,  # of a row
-) -> tuple:  # what stores the clips, the objective that shaped them ('' where the name has none)
-    "The two parts of a row's name."
-    if name.startswith(f"{RANDOM}, "):
-        return FEWER, ""
-    parts = re.fullmatch(r"(.+) \((.+)\)", name)
-    return parts.groups() if parts else (name, "")
 
 # %% ../nbs/26_scores.ipynb #18sco011
 def by_seed(

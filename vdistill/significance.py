@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from .evaluation import percent
 from .lazily import Lazily
-from .scores import FULL_CLIPS, RANDOM, WHOLE, by_seed, gap, signed, split_name
+from .results import split_name
+from .scores import FULL_CLIPS, RANDOM, WHOLE, by_seed, gap, signed
 
 pd = Lazily("pandas")
 
