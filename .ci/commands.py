@@ -58,6 +58,7 @@ def check_vdistill(words):
     with contextlib.ExitStack() as stack:
         for name in AHEAD:
             stack.enter_context(mock.patch.object(cli, name, return_value=None))
+        stack.enter_context(mock.patch.object(cli, "helpers", lambda *_: contextlib.nullcontext()))
         for place in BEGUN:
             stack.enter_context(mock.patch(place, lambda *_: begun.append(1)))
         run_vdistill(words)

@@ -6,21 +6,25 @@
 __all__ = ['USER_ERRORS', 'RESUMES', 'MACHINE', 'SIGNALS', 'MISTAKES', 'DISK', 'is_user_error', 'Stopped', 'stoppable',
            'Commands', 'machine_error', 'relative_to', 'execute', 'told_to_study', 'why_stopped', 'complete_earlier',
            'finished', 'current', 'show', 'shown', 'main', 'named_parts', 'drop_named', 'asked_for', 'run', 'tune',
-           'grid', 'recipes', 'notebook', 'run_study', 'datasets', 'prepare', 'experts', 'reports', 'card', 'export']
+           'grid', 'recipes', 'notebook', 'run_study', 'help_along', 'sharing', 'datasets', 'prepare', 'experts',
+           'reports', 'card', 'export']
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
 import errno
+import json
 import logging
 import os
 import re
 import shutil
 import signal
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
 import click
+from .distributed import ProcessError, helpers, processes, rank
 
 from .guide import StudyCommand, recipe_told, recipes_listed
 from .progress import BARS, shows_bars
@@ -61,6 +65,7 @@ USER_ERRORS = (
     "DistillationError",
     "FolderError",
     "LockError",
+    "ProcessError",
 )
 RESUMES = "the same command goes on from the last checkpoint"
 MACHINE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR)
@@ -422,9 +427,16 @@ def asked_for(
     multiple=True,
     help="A Python file that adds memories, objectives or selections.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Of this machine that share the work; over several machines: torchrun --no-python vdistill run ...",
+)
 @click.option("--only-row", metavar="ROW", help="Make this row alone, for --only-seed; no report is written.")
 @click.option("--only-seed", type=int, help="Of the seeds the one for which --only-row is made.")
-def run(study, pairs, recipe, out, force, restart_part, imports, only_row, only_seed):
+def run(study, pairs, recipe, out, force, restart_part, imports, processes, only_row, only_seed):
     """Run a study and write its report. The same command again resumes, or shows what is there.
 
     `vdistill run STUDY --help` lists the parameters of that study."""
@@ -432,16 +444,25 @@ def run(study, pairs, recipe, out, force, restart_part, imports, only_row, only_
     if only_row is not None or only_seed is not None:
         if only_row is None or only_seed is None:
             raise CommandError("--only-row and --only-seed go together: one row of one seed is one job")
+        if processes > 1:
+            raise CommandError("--only-row is a job of one process; leave --processes out")
         from vdistill.grid import run_job
 
         with contextlib.chdir(root):
             click.echo(f"done: {run_job(study, parameters, only_row, only_seed)}")
         return
-    if not force and not restart_part and shown(relative_to(root / out, Path.cwd()), study, parameters):
+    again = force or restart_part
+    if rank():
+        results = None if again else finished(root / out, parameters)
+        if not results or not current(results, study, parameters):
+            help_along(notebook, root, changed)
+        return
+    if not again and shown(relative_to(root / out, Path.cwd()), study, parameters):
         return
     rows = parameters_of(study).from_dict(parameters).make_rows()
     drop = partial(drop_named, root / out / "work", restart_part, parameters["data"]["name"], rows)
-    run_study(notebook, root, out, changed, force, drop if restart_part else None)
+    with sharing(processes, study, changed):
+        run_study(notebook, root, out, changed, force, drop if restart_part else None)
 
 # %% ../nbs/32_cli.ipynb #acce0f61
 @main.command(cls=type("TuneCommand", (StudyCommand,), {"study": "tuning"}), params=run.params[1:])
@@ -514,6 +535,41 @@ def run_study(
         report_html(new / "report.ipynb")
         publish(root / out)
     show(relative_to(root / out, Path.cwd()), results)
+
+# %% ../nbs/32_cli.ipynb #de4815d6
+def help_along(
+    notebook: Path,  # of the study
+    root: Path,  # of the project
+    given: dict,  # checked parameters
+) -> None:
+    "What a process does that only helps, see `vdistill.distributed`."
+    with tempfile.TemporaryDirectory(prefix="vdistill-", ignore_cleanup_errors=True) as own:
+        execute(notebook, Path(own) / "report", given, root)
+
+
+@contextlib.contextmanager
+def sharing(
+    n: int,  # processes in all
+    study: str,  # one of STUDIES
+    given: dict,  # checked parameters that differ from the notebook's
+):
+    "Inside the block the study that runs has helpers; raises `CommandError` where one of them ends it."
+    from vdistill.grid import WHOLE
+
+    if n > 1 and study in WHOLE:
+        raise CommandError(f"{study}: {WHOLE[study]}; it runs in one process")
+    if n > 1 and processes() > 1:
+        raise CommandError("torchrun has started these processes; leave --processes out")
+    with tempfile.TemporaryDirectory(prefix="vdistill-") as told:
+        recipe = Path(told) / "recipe.yaml"
+        recipe.write_text(json.dumps({name: value for name, value in given.items() if name != "out"}))
+        start = [sys.executable, "-c", "from vdistill.cli import main; main()", "run", study]
+        try:
+            with helpers(n, lambda own: [*start, "--recipe", str(recipe), "--out", str(own)]):
+                yield
+        except ProcessError as e:
+            why = str(e).removesuffix(f"; {RESUMES}")
+            raise CommandError(f"{why}; {RESUMES}, with any number of processes", 1) from e
 
 # %% ../nbs/32_cli.ipynb #2b57fbf2
 @main.command()

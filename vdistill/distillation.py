@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 from fastcore.basics import patch
+from .distributed import agreed
 
 from vdistill.kept import (
     UNSEALED,
@@ -322,6 +323,7 @@ class Run:
         if self.still == STILL:
             self.stop(f"nothing is learned: for {STILL} steps the clips had no gradient", "change")
         self.optimiser.step()
+        agreed([p for group in self.optimiser.param_groups for p in group["params"]])
         try:
             self.objective.after(self.memory, self.step)
         except ObjectiveError as e:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
+from .distributed import my_share, shared
 
 from .clips import Clips, generator, normalise, seeded
 from .memory import Memory
@@ -263,8 +264,9 @@ def judge(
 ) -> list:  # a dict of scores for each network, with its training accuracy
     "Train several fresh networks on a set and test each (arXiv 2312.00362)."
     about = (data, test, build, training, seed)
-    with Stage(title, n_networks * training.epochs, unit="epochs", shown=bool(title)) as stage:
-        return [judge_one(*about, i, mean, std, device, stage.update) for i in range(n_networks)]
+    mine = len(my_share(n_networks))
+    with Stage(title, mine * training.epochs, unit="epochs", shown=bool(title)) as stage:
+        return shared(lambda i: judge_one(*about, i, mean, std, device, stage.update), range(n_networks))
 
 # %% ../nbs/09_evaluation.ipynb #5e74c648
 FITTED = 0.9  # training accuracy from which a network counts as having fitted its set

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from .distributed import gathered, my_share, shared
 
 from .clips import Clips, generator
 from .evaluation import label_loss, real_batches
@@ -244,14 +245,17 @@ def make_experts(
     **settings,  # as for `train_expert`: real, build, mean, std, seed, lr, batch, momentum, fall, device
 ) -> list:  # of `Expert`, all that the folder holds
     "Train as many experts as are missing, and read them all."
-    wanted = [Path(folder) / f"expert-{i:03d}.safetensors" for i in range(n)]
-    files = sorted({*wanted, *expert_files(folder)})
-    experts = []
-    with Stage(title, len(files), shown=bool(title)) as stage:
-        for file in files:
-            experts.append(train_expert(file, index=int(file.stem[7:]), epochs=epochs, **settings))
+    wanted = [f"expert-{i:03d}.safetensors" for i in range(n)]
+    names = gathered(sorted({*wanted, *(file.name for file in expert_files(folder))}))[0]
+    with Stage(title, len(my_share(len(names))), shown=bool(title)) as stage:
+
+        def one(name):
+            "An expert, trained as far as it has to be."
+            expert = train_expert(Path(folder) / name, index=int(name[7:-12]), epochs=epochs, **settings)
             stage.update()
-    return experts
+            return expert
+
+        return shared(one, names)
 
 # %% ../nbs/13_experts.ipynb #93838e04
 def list_experts(

@@ -115,7 +115,7 @@ def start(
 ) -> tuple:  # the process, where it speaks, when it began
     "Begin a process."
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vdistill.faults"])
+    context.set_forkserver_preload(["vdistill.faults", "vdistill.sheets", "vdistill.pages", "papermill"])
     said = Path(folder) / "said.txt"
     said.unlink(missing_ok=True)
     told = {"OMP_NUM_THREADS": "1", "VDISTILL_CACHE": str(Path(folder) / "cache")} | environment

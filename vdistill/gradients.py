@@ -35,11 +35,13 @@ def row_distance(
 def real_gradients(
     network,  # a network for frames
     images,  # for each class its images (n, ...), normalised
+    labels: torch.Tensor = None,  # (K,), which classes; None: 0 to K-1
 ) -> list:  # for each weight with more than one dimension, its gradient for each class (K, *weight.shape)
     "Gradient of the mean cross-entropy of each class's images with respect to the weights."
     weights, rows = [w for w in network.parameters() if w.ndim > 1], []
     for k, x in enumerate(images):
-        loss = F.cross_entropy(network(x), torch.full((len(x),), k, device=x.device))
+        label = torch.tensor(k, device=x.device) if labels is None else labels[k]
+        loss = F.cross_entropy(network(x), label.expand(len(x)))
         rows.append(torch.autograd.grad(loss, weights))
     return [torch.stack(gradients) for gradients in zip(*rows)]
 
@@ -128,16 +130,17 @@ def loss(self: GradientMatching, memory, step) -> torch.Tensor:  # scalar
     if step % self.outer == 0:
         self.network = make_network(self.build, self.seed, "matching", step // self.outer, self.device)
     real = draw_classes(self.real, self.batch, generator(self.seed, "real clips", step)).to(self.device)
-    target = real_gradients(self.network, (normalise(x, **self.norm) for x in real))
     frames = self.frames(memory, generator(self.seed, "combinations", step))
     labels = torch.arange(len(frames), device=frames.device)
 
     def distance(frames, classes):
         "Of the gradients of some classes."
-        synthetic = class_gradients(self.network, frames, labels[classes])
-        return sum(row_distance(a[classes], b) for a, b in zip(target, synthetic))
+        of = labels[classes]
+        target = real_gradients(self.network, (normalise(x, **self.norm) for x in real[classes]), of)
+        synthetic = class_gradients(self.network, frames, of)
+        return sum(row_distance(a, b) for a, b in zip(target, synthetic))
 
-    return sum_over_classes(frames, distance)
+    return sum_over_classes(frames, distance, by_all=True)
 
 
 @patch

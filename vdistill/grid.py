@@ -31,6 +31,7 @@ DECIDES_NOT = ("out", "seeds", "rows", "keep", "pairs", "reuse", "imports")  # o
 WHOLE = {  # study → why it is not made of jobs
     "tuning": "a search has no rows of its own to be made apart",
     "performance": "its ways are timed in turns, in one process",
+    "reliability": "its faults are tried in processes of its own",
 }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from fastcore.basics import patch
+from .distributed import my_share, processes, rank, shared, shared_rows, summed
 
 from .clips import Clips, generator, normalise
 from .memory import draw_classes, evenly
@@ -220,12 +221,16 @@ def make_bank(
 ) -> torch.Tensor:  # (n, S, K, E)
     "Exact mean embedding of every class over the whole training set (centred clips), by network and segment."
     segments = shown or [slice(None)]
-    rows = []
-    with Stage("bank of networks", n) as stage:
-        for net in map(network, range(n)):
-            rows.append([class_means(net, real, frames, norm, device, chunk) for frames in segments])
+    with Stage("bank of networks", len(my_share(n))) as stage:
+
+        def of(i):
+            "Those of one network (S, K, E)."
+            net = network(i)
+            row = [class_means(net, real, frames, norm, device, chunk) for frames in segments]
             stage.update()
-    return torch.stack([torch.stack(row) for row in rows])
+            return torch.stack(row)
+
+        return torch.stack(shared(of, range(n)))
 
 
 def class_means(
@@ -256,34 +261,37 @@ class _InParts(torch.autograd.Function):
     "A sum over classes whose gradient is computed with it, so that nothing else of a part has to be kept."
 
     @staticmethod
-    def forward(ctx, clips, value, size):
-        total, slopes = 0.0, []
-        for classes in torch.arange(len(clips), device=clips.device).split(size):
+    def forward(ctx, clips, value, size, by_all):
+        mine = my_share(len(clips)) if by_all else torch.arange(len(clips))
+        totals, slopes = clips.new_zeros(processes()), torch.zeros_like(clips)
+        for classes in mine.to(clips.device).split(size) if len(mine) else []:
             with torch.enable_grad():
                 part = clips[classes].detach().requires_grad_()
                 of_part = value(part, classes)
-            slopes.append(torch.autograd.grad(of_part, part)[0])
-            total = total + of_part.detach()
-        ctx.save_for_backward(torch.cat(slopes))
-        return total
+            slopes[classes] = torch.autograd.grad(of_part, part)[0]
+            totals[rank()] += of_part.detach()
+        ctx.save_for_backward(summed(slopes) if by_all else slopes)
+        return (summed(totals) if by_all else totals).sum()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, slope):
-        return slope * ctx.saved_tensors[0], None, None
+        return slope * ctx.saved_tensors[0], None, None, None
 
 
 def sum_over_classes(
     clips: torch.Tensor,  # (K, vpc, T, 3, H, W)
     value,  # function: clips of some classes, which classes (an index) → scalar, their share of the sum
     most: int = None,  # pixels at once; None: MOST_PIXELS
+    by_all: bool = False,  # each process takes some of them; `value` must not draw anything over classes
 ) -> torch.Tensor:  # scalar
     "What `value` is over all classes; many or large clips some classes at a time, in a part of the memory."
     most = most or MOST_PIXELS["cuda" if clips.is_cuda else "cpu"]
     size = max(3 * most // clips[0].numel(), 1)
-    if size >= len(clips) or not clips.requires_grad:
+    by_all = by_all and processes() > 1
+    if size >= len(clips) and not by_all or not clips.requires_grad:
         return value(clips, slice(None))
-    return _InParts.apply(clips, value, size)
+    return _InParts.apply(clips, value, size, by_all)
 
 # %% ../nbs/11_matching.ipynb #5586f964
 @patch
@@ -292,7 +300,9 @@ def target(self: DistributionMatching, network, turn, segment) -> torch.Tensor: 
     if self.bank:
         return self.bank_means()[turn % self.bank, segment].to(self.device)
     real = draw_classes(self.real, self.batch, generator(self.seed, "real clips", turn))
-    return embed_means(network, real[:, :, self.shown[segment]], **self.norm, device=self.device)
+    shown = real[:, :, self.shown[segment]]
+    of = lambda classes: embed_means(network, shown[classes], **self.norm, device=self.device)
+    return shared_rows(of, len(shown))
 
 
 @patch
@@ -308,4 +318,4 @@ def loss(self: DistributionMatching, memory, step) -> torch.Tensor:  # scalar
         synthetic = network.embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
         return mean_distance(target[classes], synthetic)
 
-    return sum_over_classes(clips, distance)
+    return sum_over_classes(clips, distance, by_all=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from fastcore.basics import patch
+from .distributed import gathered, same_parts
 
 from . import __version__
 from .clips import IMAGENET_MEAN, IMAGENET_STD, Clips
@@ -144,6 +145,7 @@ class Setting:
         study,  # checked parameters: a `Study`, see the next notebook
     ):
         self.study = study
+        gathered(None)  # where several processes share the work, each now has its device
         usual = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = usual if study.device == "auto" else study.device
         splits = open_splits(study.data, self.splits)
@@ -162,8 +164,9 @@ class Setting:
     @cached_property
     def work(self):
         "The folder of finished parts; from its first use on, no other process may work there."
-        self.locks = take_for_study(Path(self.study.out))
-        return Path(self.study.out) / "work"
+        self.locks, work = take_for_study(Path(self.study.out)), Path(self.study.out) / "work"
+        same_parts(work)
+        return work
 
 # %% ../nbs/17_data_and_judge.ipynb #6f873ca9
 @patch(as_prop=True)

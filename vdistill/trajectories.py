@@ -8,12 +8,14 @@ __all__ = ['NESTED', 'STANDS', 'Student', 'TrajectoryMatchingParameters', 'Traje
 # %% ../nbs/14_trajectories.ipynb #55bfbfb9
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.func import functional_call, grad
 from torch.utils.checkpoint import checkpoint
+from .distributed import held_by_one
 
 from .clips import generator
 from .evaluation import label_loss
@@ -285,7 +287,8 @@ def find_experts(
     folder = cache_root() / "experts" / f"{safe_name(setting.name)}-{key}"
     settings = training | setting.norm | {"title": "experts"}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with Lock(folder.with_name(f".{folder.name}.lock"), "experts", wait=-1):  # several jobs may want them
+    lock = partial(Lock, folder.with_name(f".{folder.name}.lock"), "experts", wait=-1)
+    with held_by_one(lock):  # several jobs may want them
         return make_experts(folder, parameters.experts, max(epochs, fall), **settings)[: parameters.experts]
 
 

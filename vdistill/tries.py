@@ -20,8 +20,8 @@ from .report_folders import report_place
 
 # %% ../nbs/33a_tries.ipynb #56dfbd30
 ALL = (*LEARNED, *KINDS)
-PARTS = ("kills", "commands", "signals", "full disk", "read-only", "two at once", "damage")
-PARTS += ("reports", "archives", "distilled files", "parameters", "large")
+PARTS = ("kills", "commands", "damage", "full disk", "signals")  # those that take longest first
+PARTS += ("two at once", "read-only", "reports", "archives", "distilled files", "parameters", "large")
 
 
 @dataclass
