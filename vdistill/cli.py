@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 
 import click
-from .distributed import ProcessError, helpers, processes, rank
 
+from .distributed import ProcessError, helpers, processes, rank
 from .guide import StudyCommand, recipe_told, recipes_listed
 from .progress import BARS, shows_bars
 from vdistill.recipes import (

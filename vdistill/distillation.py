@@ -22,8 +22,8 @@ from pathlib import Path
 
 import torch
 from fastcore.basics import patch
-from .distributed import agreed
 
+from .distributed import agreed
 from vdistill.kept import (
     UNSEALED,
     KeptError,

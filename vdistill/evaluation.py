@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
-from .distributed import my_share, shared
 
 from .clips import Clips, generator, normalise, seeded
+from .distributed import my_share, shared
 from .memory import Memory
 from .networks import make_network
 from .parameters import PROTOCOLS, TRAINERS

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from .distributed import gathered, my_share, shared
 
 from .clips import Clips, generator
+from .distributed import gathered, my_share, shared
 from .evaluation import label_loss, real_batches
 from .kept import put_aside, tensors_in, why_unsealed, write_sealed_tensors
 from .networks import make_network

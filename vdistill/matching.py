@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 from fastcore.basics import patch
-from .distributed import my_share, processes, rank, shared, shared_rows, summed
 
 from .clips import Clips, generator, normalise
+from .distributed import my_share, processes, rank, shared, shared_rows, summed
 from .memory import draw_classes, evenly
 from .networks import make_network
 from .parameters import JudgeChange, Parameters, Registered, param, part

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 from fastcore.basics import patch
-from .distributed import gathered, same_parts
 
 from . import __version__
 from .clips import IMAGENET_MEAN, IMAGENET_STD, Clips
 from .datasets import groups, open_clips
 from .declared import DataParameters
+from .distributed import gathered, same_parts
 from .evaluation import Training
 from .evaluation import judge as judge_set
 from .kept import made_once, read_sealed_tensors, write_sealed_tensors

@@ -15,9 +15,9 @@ from fastcore.basics import patch
 from torch import nn
 from torch.func import functional_call, grad
 from torch.utils.checkpoint import checkpoint
-from .distributed import held_by_one
 
 from .clips import generator
+from .distributed import held_by_one
 from .evaluation import label_loss
 from .experts import make_experts, unflatten_weights
 from .folders import cache_root
