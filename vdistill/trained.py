@@ -14,7 +14,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from .clips import generator, seeded
-from .matching import Objective, ObjectiveParameters, make_bank, mean_distance, sum_over_classes
+from vdistill.matching import (
+    PRECISIONS,
+    Objective,
+    ObjectiveParameters,
+    make_bank,
+    mean_distance,
+    other_precision,
+    sum_over_classes,
+)
 from .networks import make_network
 from .parameters import ParameterError, param
 from .trajectories import find_experts
@@ -40,6 +48,7 @@ class TrainedNetworkMatchingParameters(ObjectiveParameters):
     later: int = param(1, "most frames by which it is", low=0)
     flip: bool = param(False, "half of the views mirrored: only where left and right mean the same")
     dropout: float = param(0.3, "share of the features that the classifier does not see", low=0.0, high=0.99)
+    real_precision: str = param("float32", "in which networks look at real clips", choices=PRECISIONS)
 
     def validate(self):
         "Snapshots: different epochs."
@@ -111,7 +120,7 @@ def dropped(
 def loss(self: TrainedNetworkMatching, memory, step) -> torch.Tensor:  # scalar
     "Relative distance of the class means, and cross-entropy, in the network of this step."
     n = self.pick(step)
-    network, wanted = self.networks[n], self.real_means[n].to(memory.slot_labels.device)
+    network, wanted = self.networks[n], self.real_means[n]
     clips = memory.clips(generator(self.seed, "combinations", step)).flatten(0, 1)
     clips = clips.repeat_interleave(self.views, 0)
     clips = random_view(clips, generator(self.seed, "views", step), **self.view)
@@ -136,12 +145,14 @@ def start(cls: TrainedNetworkMatching, setting, parameters, seed):  # → an obj
     networks = snapshot_networks(experts, parameters.snapshots, setting.network, setting.device)
     names = ("experts", "snapshots", "expert_lr", "expert_batch")
     facts = ["snapshots", *(getattr(parameters, name) for name in names)]
+    facts += other_precision(parameters.real_precision)
 
     def make():
         "Of all networks, in one segment."
-        where = (setting.norm, setting.device)
-        return make_bank(setting.train, networks.__getitem__, len(networks), *where)[:, 0]
+        how = setting.norm | {"device": setting.device, "precision": parameters.real_precision}
+        return make_bank(setting.train, networks.__getitem__, len(networks), **how)[:, 0]
 
     names = ("means", "classes", "views", "shift", "later", "flip", "dropout")
     chosen = {name: getattr(parameters, name) for name in names}
-    return cls(networks, setting.kept_tensor("means", 0, facts, make), seed, **chosen)
+    means = setting.kept_tensor("means", 0, facts, make).to(setting.device)
+    return cls(networks, means, seed, **chosen)
