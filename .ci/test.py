@@ -385,9 +385,13 @@ def wheel(temp):
         raise CheckFailed(f"the study is not that of the wheel: {book}")
     papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", book, "out.ipynb", "-k", "python3"]
     must(papermill, temp, "wheel", LIMIT["study"], **inside)
-    found = json.loads((desk / "reports" / "evaluation" / "smoke" / "results.json").read_text())
-    if found.get("status") != "complete":
-        raise CheckFailed(f"results.json has status {found.get('status')!r}")
+    two = ["run", "static_learning", "--processes", "2", "--out", "reports/two"]
+    two += [word for name in ("objectives.DC.steps", "judge.epochs") for word in ("-p", name, "2")]
+    must([site / "bin" / "vdistill", *two], temp, "wheel", LIMIT["study"], **inside)
+    for name in ("evaluation/smoke", "two"):
+        found = json.loads((desk / "reports" / name / "results.json").read_text())
+        if found.get("status") != "complete":
+            raise CheckFailed(f"results.json of {name} has status {found.get('status')!r}")
 
 
 def all_checks():

@@ -544,7 +544,9 @@ def help_along(
 ) -> None:
     "What a process does that only helps, see `vdistill.distributed`."
     with tempfile.TemporaryDirectory(prefix="vdistill-", ignore_cleanup_errors=True) as own:
-        execute(notebook, Path(own) / "report", given, root)
+        out = Path(own) / "report"
+        with take_for_run(out):
+            execute(notebook, out, given, root)
 
 
 @contextlib.contextmanager
