@@ -59,7 +59,7 @@ def wrong_parameters(suite: Suite) -> list:  # of `Tally`
     pairs = [text.partition(" ")[::2] for text in BAD.replace("\n", "|").strip("|").split("|")]
     rows = "[{selection: random}, {memory: frames, objective: DM}]"
     folder, seconds = suite.fresh(), []
-    tally = Tally("wrong parameters", "`vdistill run`")
+    tally = Tally("wrong parameters", "vdistill run")
     for name, value in suite.random("parameters").sample(pairs, min(suite.study.wrong, len(pairs))):
         usual = {"data.name": str(suite.data), "rows": rows}
         given = [x for pair in (usual | {name: value}).items() for x in ("-p", *pair)]

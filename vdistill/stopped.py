@@ -90,7 +90,7 @@ def commands(suite: Suite) -> list:  # of `Tally`
     "`vdistill run`, its kernel or both are killed at a random step or write."
     tallies, i = [], 0
     for fault, words in (("command", ()), ("kernel", ("was killed",)), ("both", ())):
-        what = {"command": "`vdistill run`", "kernel": "its kernel", "both": "command and kernel"}[fault]
+        what = {"command": "vdistill run", "kernel": "its kernel", "both": "command and kernel"}[fault]
         tally, g = Tally("SIGKILL", what, after=0), suite.random("command", fault)
         for _ in range(suite.share(4)):
             kind, i = suite.kinds[i % len(suite.kinds)], i + 1
@@ -107,7 +107,7 @@ def signals(suite: Suite) -> list:  # of `Tally`
     for fault in ("SIGTERM", "SIGHUP", "Ctrl-C", "Ctrl-C in the kernel", "SIGTERM to the kernel"):
         if suite.tries < 5 and fault != "SIGTERM":
             continue
-        tally, g = Tally(fault, "`vdistill run`", after=0), suite.random("signal", fault)
+        tally, g = Tally(fault, "vdistill run", after=0), suite.random("signal", fault)
         for _ in range(suite.share(10)):
             at = g.randint(1, suite.undisturbed(kind)[2] // 2)
             found, after = hit_command(suite, kind, fault, ("same command",), at)
@@ -307,7 +307,7 @@ def two_at_once(suite: Suite) -> list:  # of `Tally`
     "Two runs in one folder, begun together."
     tallies = []
     for by_command, n in ((False, suite.share(2)), (True, suite.share(10))):
-        tally = Tally("two runs at once", "`vdistill run`" if by_command else "study")
+        tally = Tally("two runs at once", "vdistill run" if by_command else "study")
         for i in range(n):
             kind, folder = suite.kinds[i % len(suite.kinds)], suite.fresh()
             wanted = suite.undisturbed(kind, by_command)[1]

@@ -304,7 +304,7 @@ def in_little_memory(
 
 def distilled_files(suite: Suite) -> list:  # of `Tally`
     "Distilled files of strangers: refused in one line, before they take memory."
-    tally, folder = Tally("hostile distilled file", "`vdistill export`"), suite.fresh(frames=False)
+    tally, folder = Tally("hostile distilled file", "vdistill export"), suite.fresh(frames=False)
     file = suite.undisturbed(suite.kind("TNM", "DM"))[0] / "out" / "distilled.safetensors"
     good, *made = hostile_sets(file)
     for name, tensors, text in [good, *(made if suite.tries >= 5 else suite.random("sets").sample(made, 12))]:

@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import LogNorm
 
-from .figures import bands, style
+from .figures import bands, row_looks, style
 from .texts import figure_text
 
 # %% ../nbs/23_study_figures.ipynb #075e6d9b
@@ -166,7 +166,15 @@ def plot_frame_differences(
         figure, axis = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
         axis.axline((0, 0), slope=1, color=".6", lw=1)
         sns.scatterplot(
-            rows, x="real", y="synthetic", hue="method", style="classes", s=28, alpha=0.8, ax=axis
+            rows,
+            x="real",
+            y="synthetic",
+            hue="method",
+            palette={name: colour for name, (colour, _) in row_looks(rows["method"]).items()},
+            style="classes",
+            s=28,
+            alpha=0.8,
+            ax=axis,
         )
         axis.set(
             xlim=(0, top),
@@ -247,6 +255,7 @@ def plot_searched(
                 y="score",
                 hue="row",
                 hue_order=rows,
+                palette=[colour for colour, _ in row_looks(rows).values()],
                 size="share",
                 sizes=(12, 42),
                 size_norm=(0, 1),
