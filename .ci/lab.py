@@ -50,7 +50,7 @@ PICTURES = """(async () => {
   for (const [i, cell] of content.widgets.entries()) {
     if (cell.model.type !== "code") continue;
     const wanted = cell.model.outputs.toJSON().filter(o => o.data && (o.data["image/png"]
-      || /<img/.test([].concat(o.data["text/html"] || "").join("")))).length;
+      || o.data["image/jpeg"] || /<img/.test([].concat(o.data["text/html"] || "").join("")))).length;
     if (!wanted) continue;
     await content.scrollToItem(i, "center");
     let shown = 0;
@@ -128,7 +128,7 @@ def laboratory(temp):
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyter", *words],
         cwd=temp / "tree",
-        env=environment(temp, "lab"),
+        env=environment(temp, "lab") | {"JUPYTERLAB_WORKSPACES_DIR": str(temp / "workspaces")},
         stdout=log,
         stderr=log,
         start_new_session=True,
@@ -145,7 +145,8 @@ def laboratory(temp):
 def run_in_lab(address, book, temp, shots):
     "Open a notebook, restart it and run all; what is wrong, in words."
     base, _, token = address.partition("?")
-    browser = Browser(f"{base}/tree/{book}?{token}", temp / f"profile-{Path(book).stem}")
+    name = Path(book).stem  # also of a workspace, so that no other notebook is open in it
+    browser = Browser(f"{base}/workspaces/{name}/tree/{book}?{token}", temp / f"profile-{name}")
     try:
         wait(f"{book} in JupyterLab", lambda: browser.value(OPENED), 180)
         browser.value(RESTART)
@@ -154,7 +155,8 @@ def run_in_lab(address, book, temp, shots):
         state = wait(f"the end of {book}", lambda: ended(s := browser.value(STATE)) and s, PATIENCE)
         pictures = browser.value(PICTURES)
         if shots:
-            browser.picture(shots / f"{Path(book).stem}.png")
+            shots.mkdir(parents=True, exist_ok=True)
+            browser.picture(shots / f"{name}.png")
     finally:
         os.killpg(browser.process.pid, signal.SIGTERM)
         browser.process.wait(60)
