@@ -9,16 +9,14 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
-
 from .lazily import Lazily
 
-torch = Lazily("torch")
+np, torch = Lazily("numpy"), Lazily("torch")
+Image, ImageOps = Lazily("PIL.Image"), Lazily("PIL.ImageOps")
 
 # %% auto #0
-__all__ = ['torch', 'PICTURE_ENDINGS', 'JUNK', 'FLOW_WORDS', 'OTHER_WORDS', 'COLOUR_WORDS', 'is_junk', 'picture_kinds',
-           'refused_pictures', 'frame_files', 'read_picture', 'picture_size', 'Pictures']
+__all__ = ['np', 'torch', 'Image', 'ImageOps', 'PICTURE_ENDINGS', 'JUNK', 'FLOW_WORDS', 'OTHER_WORDS', 'COLOUR_WORDS', 'is_junk',
+           'picture_kinds', 'refused_pictures', 'frame_files', 'read_picture', 'picture_size', 'Pictures']
 
 # %% ../nbs/89_pictures.ipynb #08547448
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
