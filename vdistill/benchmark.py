@@ -251,6 +251,7 @@ def other_sizes(
     same = ("data", "network")
 
     def fits(report):
+        "Whether all but the number of videos is the same."
         decided = list(report["metrics"].get("decided_by", {}).values())
         mine = list(result["metrics"]["decided_by"].values())
         alike = decided and all(decided[0][name] == mine[0][name] for name in same)

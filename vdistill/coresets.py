@@ -220,6 +220,7 @@ def selection_embeddings(
     schedule = setting.schedule(parameters.training)
 
     def make():
+        "Those of one network."
         network = make_network(setting.network, seed, "selection", device=setting.device)
         if parameters.network == "trained":
             batches = real_batches(setting.train, schedule.batch, **setting.norm, device=setting.device)

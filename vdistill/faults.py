@@ -210,6 +210,7 @@ class Events:
 
             @functools.wraps(function)
             def one(*arguments, **named):
+                "Count it, and let the fault come if it is time."
                 self.n += 1
                 if self.n == at:
                     FAULTS[fault]()

@@ -287,6 +287,7 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, clips, value, size, by_all):
+        "The sum, and its gradient beside it."
         mine = my_share(len(clips)) if by_all else torch.arange(len(clips))
         totals, slopes = clips.new_zeros(processes()), torch.zeros_like(clips)
         for classes in mine.to(clips.device).split(size) if len(mine) else []:

@@ -267,6 +267,7 @@ def worth_findings(
     "What motion is worth, to whom, and whether the groups are those that are known."
 
     def told(rows):
+        "Classes with what they lose."
         texts = []
         for _, row in rows.iterrows():
             error = "" if pd.isna(row["error"]) else f" ± {row['error']:.1f}"

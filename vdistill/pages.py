@@ -75,6 +75,7 @@ def link_pictures(
     "Replace pictures by links to equal files, which open in full when they are pressed."
 
     def found(match):
+        "A link in the place of a picture."
         coded = re.search(r'src="\s*data:image/\w+;base64,([^"]+)"', match[0])
         name = files.get(re.sub(r"\s", "", coded[1])) if coded else None
         if name is None:

@@ -145,6 +145,7 @@ def hostile_tars() -> dict:  # name → function of an open tar
     "What a tar can hold that leads out of the folder."
 
     def member(name, kind=tarfile.REGTYPE, target=""):
+        "An entry of three bytes, or a link."
         info = tarfile.TarInfo(name)
         info.type, info.linkname, info.size = kind, target, 3 if kind == tarfile.REGTYPE else 0
         return info

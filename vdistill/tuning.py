@@ -147,6 +147,7 @@ def rung_set(
     file = folder / "set.safetensors"
 
     def make():
+        "What it cost."
         began = time.perf_counter()
         made, done = learn(setting, row, seed, until)
         if done and done.steps > until:  # the set was damaged or is gone, and its trial has gone on
@@ -198,6 +199,7 @@ def rung_scores(
     study, training = setting.study, training or setting.schedule(*row.judge_changes())
 
     def make():
+        "What the networks say."
         began = time.perf_counter()
         runs = setting.judge(data, seed, f"scores of {row.name}, seed {seed}", training)
         scores = {"accuracies": [run["accuracy"] for run in runs], "seconds": time.perf_counter() - began}
@@ -395,6 +397,7 @@ def run(
     with Stage(f"trials of {self.row.name}", sum(study.numbers()) * study.rounds, unit="scores") as stage:
 
         def next_one():
+            "One more trial is done."
             stage.update()
             if after:
                 after()
