@@ -6,8 +6,8 @@
 __all__ = ['USER_ERRORS', 'RESUMES', 'MACHINE', 'SIGNALS', 'MISTAKES', 'DISK', 'is_user_error', 'Stopped', 'stoppable',
            'Commands', 'machine_error', 'relative_to', 'execute', 'told_to_study', 'why_stopped', 'complete_earlier',
            'finished', 'current', 'show', 'shown', 'main', 'named_parts', 'drop_named', 'asked_for', 'run', 'tune',
-           'grid', 'recipes', 'notebook', 'run_study', 'help_along', 'sharing', 'datasets', 'prepare', 'experts',
-           'reports', 'card', 'export']
+           'grid', 'recipes', 'notebook', 'run_study', 'help_along', 'check_sharing', 'sharing', 'datasets', 'prepare',
+           'experts', 'reports', 'card', 'export']
 
 # %% ../nbs/32_cli.ipynb #8a009b11
 import contextlib
@@ -81,8 +81,8 @@ def is_user_error(
     )
 
 # %% ../nbs/32_cli.ipynb #43b038ef
-class Stopped(BaseException):
-    "A signal that asks the process to end."
+class Stopped(KeyboardInterrupt):
+    "A signal that asks the process to end; asyncio, in which papermill waits, keeps other kinds to itself."
 
     def __init__(self, number):
         super().__init__(number)
@@ -116,7 +116,7 @@ class Commands(click.Group):
         try:
             with stoppable():
                 return super().invoke(ctx)
-        except (KeyboardInterrupt, Stopped) as e:
+        except KeyboardInterrupt as e:
             number = getattr(e, "number", signal.SIGINT)
             how = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
             raise CommandError(f"{how}; {RESUMES}", 128 + number) from None
@@ -451,6 +451,7 @@ def run(study, pairs, recipe, out, force, restart_part, imports, processes, only
         with contextlib.chdir(root):
             click.echo(f"done: {run_job(study, parameters, only_row, only_seed)}")
         return
+    check_sharing(processes, study)
     again = force or restart_part
     if rank():
         results = None if again else finished(root / out, parameters)
@@ -549,19 +550,26 @@ def help_along(
             execute(notebook, out, given, root)
 
 
-@contextlib.contextmanager
-def sharing(
-    n: int,  # processes in all
+def check_sharing(
+    n: int,  # processes that the command is to start, itself included
     study: str,  # one of STUDIES
-    given: dict,  # checked parameters that differ from the notebook's
-):
-    "Inside the block the study that runs has helpers; raises `CommandError` where one of them ends it."
+) -> None:
+    "Raise `CommandError` for a study that several processes cannot share, and for two ways to start them."
     from vdistill.grid import WHOLE
 
-    if n > 1 and study in WHOLE:
+    if max(n, processes()) > 1 and study in WHOLE:
         raise CommandError(f"{study}: {WHOLE[study]}; it runs in one process")
     if n > 1 and processes() > 1:
         raise CommandError("torchrun has started these processes; leave --processes out")
+
+
+@contextlib.contextmanager
+def sharing(
+    n: int,  # processes in all
+    study: str,  # one of STUDIES, which `check_sharing` allows
+    given: dict,  # checked parameters that differ from the notebook's
+):
+    "Inside the block the study that runs has helpers; raises `CommandError` where one of them ends it."
     with tempfile.TemporaryDirectory(prefix="vdistill-") as told:
         recipe = Path(told) / "recipe.yaml"
         recipe.write_text(json.dumps({name: value for name, value in given.items() if name != "out"}))
