@@ -209,35 +209,39 @@ def in_fork(book, temp, said):
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
-    os.environ.update(environment(temp, book.stem))
+    os.environ.update(environment(temp, said.stem))
     sys.path.insert(0, str(temp / "tree"))
     os.chdir(temp / "tree")
     sys.exit(one_notebook(book))
 
 
+def executed(book, temp, name):
+    "Exit status and output of a notebook of the copied tree, run from top to bottom in a process of its own."
+    said = temp / f"{name}.txt"
+    job = FORK.Process(target=in_fork, args=(book, temp, said))
+    job.start()
+    job.join(LIMIT["notebook"])
+    if job.exitcode is None:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.join()
+        raise CheckFailed(f"still running after {LIMIT['notebook']} s")
+    return job.exitcode, said.read_text(errors="replace")
+
+
 def notebook(book):
-    "A library notebook runs from top to bottom in a process of its own."
+    "A library notebook runs from top to bottom."
 
     def check(temp):
-        said = temp / f"{book.stem}.txt"
-        job = FORK.Process(target=in_fork, args=(book, temp, said))
-        job.start()
-        job.join(LIMIT["notebook"])
-        status = job.exitcode
-        if status is None:
-            os.killpg(job.pid, signal.SIGKILL)
-            job.join()
-            raise CheckFailed(f"still running after {LIMIT['notebook']} s")
+        status, said = executed(book, temp, book.stem)
         if status:
-            raise CheckFailed(f"exit status {status}\n{said.read_text(errors='replace')}")
+            raise CheckFailed(f"exit status {status}\n{said}")
 
     return check
 
 
-def run_study(book, out, temp, *parameters):
+def run_study(book, out, temp):
     "Plain papermill on a study, its report and results under `out`."
     out.mkdir(parents=True)
-    given = [x for name, value in (("out", out), *parameters) for x in ("-p", name, value)]
     return call(
         [
             sys.executable,
@@ -250,7 +254,9 @@ def run_study(book, out, temp, *parameters):
             "--no-progress-bar",
             "--cwd",
             temp / "tree",
-            *given,
+            "-p",
+            "out",
+            out,
         ],
         temp,
         book.stem,
@@ -284,12 +290,19 @@ def misspelled(book):
     "papermill only warns about an unknown parameter; the study itself must refuse it."
 
     def check(temp):
-        out = temp / "out" / f"{book.stem}-misspelled"
-        text, status = run_study(book, out, temp, ("datasett", "digits"))
+        from papermill.iorw import load_notebook_node, write_ipynb
+        from papermill.parameterize import parameterize_notebook
+
+        name = f"{book.stem}-misspelled"
+        out = temp / "out" / name
+        given = {"out": str(out), "datasett": "digits"}
+        changed = temp / f"{name}.ipynb"
+        write_ipynb(parameterize_notebook(load_notebook_node(str(temp / "tree" / book)), given), str(changed))
+        status, said = executed(changed, temp, name)
         if not status:
             raise CheckFailed("a misspelled parameter was accepted")
-        if "ParameterError" not in text or "datasett" not in text:
-            raise CheckFailed(f"failed for another reason\n{text}")
+        if "ParameterError" not in said or "datasett" not in said:
+            raise CheckFailed(f"failed for another reason\n{said}")
         if (out / "results.json").exists():
             raise CheckFailed("it failed, yet left a results.json")
 
