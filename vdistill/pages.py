@@ -134,7 +134,6 @@ USAGE = re.compile(r"\s*The defaults below are.*", re.DOTALL)  # of the first ce
 def kind_of(
     output: dict,  # of a code cell
     files: dict,  # of `picture_files`
-    remarks: str,  # those of the report
 ) -> str:  # one of KINDS; 'caption': belongs to what follows; None: is left out
     "What an output is to a reader."
     data = output.get("data") or {}
@@ -145,8 +144,6 @@ def kind_of(
     page_text, text = str(data.get("text/html", "")), str(data.get("text/markdown", "")).strip()
     if page_text:
         return "Tables" if "<table" in page_text else "Clips" if "<img" in page_text else "Notes"
-    if text and text == remarks.strip():
-        return "Remarks"
     if text:
         if re.fullmatch(r"\*\*[^\n]+\*\*", text):
             return "caption"
@@ -158,7 +155,6 @@ def kind_of(
 def blocks(
     book: nbformat.NotebookNode,  # executed
     files: dict,  # of `picture_files`
-    remarks: str = "",  # those of the report
 ) -> list:  # (kind, section, text before it, output or None)
     "What a notebook shows, piece by piece."
     found, section, texts, first = [], "", [], True
@@ -177,7 +173,7 @@ def blocks(
                 texts += [rest.strip()] if rest.strip() and not rest.startswith("`results.json` is") else []
         outputs = cell.get("outputs", [])
         for output, following in zip(outputs, [*outputs[1:], {}]):
-            kind, line = kind_of(output, files, remarks), str(output.get("text", "")).strip()
+            kind, line = kind_of(output, files), str(output.get("text", "")).strip()
             if line and len(line) < 100 and "\n" not in line and "image/png" in following.get("data", {}):
                 texts = [*texts, escape_markdown(line)]
             elif kind == "caption":
@@ -317,7 +313,9 @@ def report_html(
         write_whole(path, page(title or path.stem, shown_body(book, files)).encode())
         return path
     remarks, name = place / "remarks.md", place.absolute().name
-    found = blocks(book, files, remarks.read_text("utf-8", "replace") if remarks.is_file() else "")
+    found = blocks(book, files)
+    if remarks.is_file():
+        found.append(("Remarks", "", [remarks.read_text("utf-8", "replace").strip()], None))
     if all_unfit(results["metrics"]):
         found = [one for one in found if one[0] != "Findings"]
     if moves := player(path.parent):
