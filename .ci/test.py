@@ -477,11 +477,8 @@ def one_notebook(path):
     from nbdev.config import get_config
     from nbdev.test import test_nb
 
-    for fix in (
-        random.seed,
-        np.random.seed,
-        torch.manual_seed,
-    ):  # torch starts each process with another seed
+    # torch starts each process with another seed
+    for fix in (random.seed, np.random.seed, torch.manual_seed):
         fix(SEED)
     skip = get_config().tst_flags.split() + ([] if torch.cuda.is_available() else ["gpu"])
     return 0 if test_nb(Path(path).absolute(), skip_flags=skip, basepath=get_config().config_path)[0] else 1
